@@ -1,0 +1,268 @@
+//! The access log: one JSON object a line, from a bounded buffer that never blocks a request.
+//!
+//! Requests append under a short lock; a thread of its own takes the whole buffer and writes it. When the buffer is full,
+//! lines are dropped and counted. No query, header value or body is ever written.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use prometheus::IntCounter;
+
+use crate::outcome::{Caller, Outcome};
+
+/// Most bytes that wait for the writer.
+const MOST_WAITING: usize = 8 * 1024 * 1024;
+/// Longest time that a line waits before it is written.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A file, appended to.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+    /// Nowhere.
+    Off,
+}
+
+/// The log's sending side; clones share one buffer.
+#[derive(Clone)]
+pub struct AccessLog {
+    shared: Option<Arc<Shared>>,
+    dropped: IntCounter,
+}
+
+/// The writing side. Dropping it writes what is left.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Option<Arc<Shared>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    closing: bool,
+    /// The last second that was written out, and its text: many lines share one.
+    second: (i64, String),
+}
+
+/// Opens the destination and starts the writer.
+///
+/// # Errors
+/// The file cannot be opened, or the thread not be started.
+pub fn open(destination: &Destination, dropped: IntCounter) -> std::io::Result<(AccessLog, Writer)> {
+    let sink: Box<dyn Write + Send> = match destination {
+        Destination::Off => {
+            return Ok((AccessLog { shared: None, dropped }, Writer { shared: None, thread: None }));
+        }
+        Destination::Stdout => Box::new(std::io::stdout()),
+        Destination::File(path) => {
+            Box::new(std::fs::OpenOptions::new().create(true).append(true).open(path)?)
+        }
+    };
+    let shared = Arc::new(Shared::default());
+    let reader = Arc::clone(&shared);
+    let lost = dropped.clone();
+    let thread = std::thread::Builder::new()
+        .name("access-log".into())
+        .spawn(move || write_until_closed(&reader, sink, &lost))?;
+    Ok((AccessLog { shared: Some(Arc::clone(&shared)), dropped }, Writer { shared: Some(shared), thread: Some(thread) }))
+}
+
+impl AccessLog {
+    /// Appends one line, or drops and counts it.
+    pub fn write(&self, outcome: &Outcome) {
+        let Some(shared) = &self.shared else { return };
+        let mut waiting = shared.waiting.lock();
+        if waiting.bytes.len() >= MOST_WAITING {
+            self.dropped.inc();
+            return;
+        }
+        let first = waiting.bytes.is_empty();
+        let second = outcome.at.unix_secs();
+        if waiting.second.0 != second {
+            waiting.second = (second, outcome.at.rfc3339());
+        }
+        let Waiting { bytes, second: (_, stamp), .. } = &mut *waiting;
+        line(bytes, stamp, outcome);
+        drop(waiting);
+        if first {
+            shared.wake.notify_one();
+        }
+    }
+}
+
+impl std::fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessLog").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.waiting.lock().closing = true;
+            shared.wake.notify_one();
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the access log's writer panicked");
+        }
+    }
+}
+
+fn write_until_closed(shared: &Shared, mut sink: Box<dyn Write + Send>, dropped: &IntCounter) {
+    let mut taken = Vec::new();
+    let mut failing = false;
+    loop {
+        let mut waiting = shared.waiting.lock();
+        while waiting.bytes.is_empty() && !waiting.closing {
+            shared.wake.wait(&mut waiting);
+        }
+        if !waiting.closing {
+            // Gathers a batch: a write per request would cost more than the request.
+            let _timed_out = shared.wake.wait_for(&mut waiting, FLUSH_EVERY);
+        }
+        std::mem::swap(&mut waiting.bytes, &mut taken);
+        let closing = waiting.closing;
+        drop(waiting);
+        match sink.write_all(&taken).and_then(|()| sink.flush()) {
+            Ok(()) => failing = false,
+            Err(error) => {
+                let lines = taken.iter().filter(|byte| **byte == b'\n').count();
+                dropped.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
+                if !failing {
+                    tracing::error!(%error, "the access log cannot be written; lines are dropped and counted");
+                }
+                failing = true;
+            }
+        }
+        taken.clear();
+        if closing {
+            return;
+        }
+    }
+}
+
+/// One line. Fields that are not known are left out.
+fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome) {
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
+    let millis = u16::try_from(outcome.at.unix_millis().rem_euclid(1000)).unwrap_or(0);
+    out.push(b'.');
+    out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0)));
+    out.extend_from_slice(b"Z\"");
+    field(out, "id", outcome.request_id.as_str());
+    if let Some(client) = outcome.client {
+        out.extend_from_slice(b",\"client\":\"");
+        // An address has no character that JSON escapes.
+        drop(write!(out, "{}", client.ip()));
+        out.push(b'"');
+    }
+    field(out, "method", outcome.method.as_str());
+    field(out, "path", outcome.path.as_deref().unwrap_or("[hidden]"));
+    field(out, "route", &outcome.route);
+    if let Caller::Key(holder) = &outcome.caller {
+        field(out, "key", holder.key.id.as_str());
+    }
+    if let Some(scope) = &outcome.scope {
+        field(out, "scope", scope);
+    }
+    if let Some(status) = outcome.status {
+        out.extend_from_slice(b",\"status\":");
+        number(out, i64::from(status.as_u16()));
+    }
+    if let Some(denial) = outcome.denial {
+        field(out, "reason", denial.reason());
+        if let crate::denial::Denial::Ambiguous(what) = denial {
+            field(out, "detail", what.word());
+        }
+    }
+    field(out, "end", outcome.ending.word());
+    for (name, value) in [
+        ("bytes_in", Some(outcome.bytes_in)),
+        ("bytes_out", Some(outcome.bytes_out)),
+        ("us", Some(micros(outcome.total))),
+        ("upstream_us", outcome.upstream.map(micros)),
+    ] {
+        if let Some(value) = value {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            number(out, i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    for &byte in value.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            // Writing to a Vec does not fail.
+            0..=0x1f | 0x7f => drop(write!(out, "\\u{byte:04x}")),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// Decimal digits without a detour through `fmt`, on the hot path.
+fn number(out: &mut Vec<u8>, value: i64) {
+    let mut digits = [0_u8; 20];
+    let mut rest = value.unsigned_abs();
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        if let Some(slot) = digits.get_mut(at) {
+            *slot = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        }
+        rest /= 10;
+        if rest == 0 || at == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_strings() {
+        let mut out = Vec::new();
+        for value in [0, 7, -12, i64::MAX, 1000] {
+            number(&mut out, value);
+            out.push(b' ');
+        }
+        field(&mut out, "p", "a\"\\\n\u{1b}é");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "0 7 -12 9223372036854775807 1000 ,\"p\":\"a\\\"\\\\\\u000a\\u001bé\""
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! `sidelock check`: every mistake of both files at once.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::{Failure, say, show, tally};
+use crate::config::environment::Environment;
+use crate::config::load::{Loading, load};
+use crate::config::source::Severity;
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Opts {
+    /// Exit with 3 if there are warnings
+    #[arg(long)]
+    strict: bool,
+    /// Print the mistakes as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
+    let loading = load(path, &Environment::Process);
+    if opts.json {
+        writeln!(std::io::stdout(), "{}", as_json(&loading))?;
+    } else {
+        show(&loading);
+    }
+    let (errors, warnings) = (loading.report.count(Severity::Error), loading.report.count(Severity::Warning));
+    match &loading.loaded {
+        Some(loaded) if errors == 0 => {
+            let keys = loaded.keys.keys.len();
+            let config = &loaded.config;
+            say(&format!(
+                "{}: good ({keys} keys, {} scopes, {} webhooks, {} routes; {warnings} warnings)",
+                path.display(),
+                config.scopes.names().len(),
+                config.webhooks.len(),
+                config.routes.len(),
+            ));
+            if opts.strict && warnings > 0 { Err(Failure::Warnings(tally(&loading))) } else { Ok(()) }
+        }
+        Some(_) | None => Err(Failure::Mistakes(tally(&loading))),
+    }
+}
+
+fn as_json(loading: &Loading) -> serde_json::Value {
+    let mistakes = loading.report.mistakes().iter().map(|mistake| {
+        let source = loading.sources.iter().find(|source| source.path == mistake.path);
+        let line = mistake.span.as_ref().zip(source).map(|(span, source)| source.line_of(span.start));
+        serde_json::json!({
+            "file": mistake.path.display().to_string(),
+            "line": line,
+            "severity": match mistake.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            "message": mistake.message,
+            "help": mistake.help,
+        })
+    });
+    serde_json::json!({ "ok": !loading.report.has_errors(), "mistakes": mistakes.collect::<Vec<_>>() })
+}

@@ -1,0 +1,186 @@
+//! `sidelock demo`: everything embedded, in a temporary folder that goes with it.
+
+mod crm;
+mod socket;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Failure;
+use super::keys::new_block;
+use super::run::start_log;
+use crate::clock::Clock;
+use crate::config::environment::Environment;
+use crate::config::load::load;
+use crate::credential::api_key::PlainKey;
+use crate::server::{Handle, Sidelock};
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Opts {
+    /// Port of the gateway on 127.0.0.1; another one is taken if it is in use, 0 takes any
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Port of the metrics; likewise
+    #[arg(long, default_value_t = 9180)]
+    admin_port: u16,
+}
+
+/// What the demo made.
+struct Made {
+    folder: Folder,
+    reader: PlainKey,
+    writer: PlainKey,
+    webhook_secret: String,
+}
+
+/// A folder that is removed when the demo ends.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Whatever is left is in the system's temporary folder.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
+    start_log("warn");
+    let crm = crm::start()?;
+    let gateway = free(opts.port)?;
+    let admin = free(opts.admin_port)?;
+    let made = make(crm, gateway, admin)?;
+    let path = made.folder.0.join("sidelock.toml");
+    let mut loading = load(&path, &Environment::Process);
+    let Some(loaded) = loading.loaded.take() else {
+        return Err(Failure::Failed(loading.report.render(&loading.sources, false)));
+    };
+    let prepared = Sidelock::prepare(&path, Environment::Process, &loading, loaded, &Clock::system(), &Handle::new())
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    write!(std::io::stdout(), "{}", tour(&made, crm, gateway, admin))?;
+    std::io::stdout().flush()?;
+    prepared.run();
+    super::say("The demo is over; its folder is gone.");
+    Ok(())
+}
+
+/// `port` on loopback if nobody has it, otherwise any free one.
+fn free(port: u16) -> std::io::Result<SocketAddr> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+    bind(port).or_else(|_| bind(0))
+}
+
+fn make(crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> Result<Made, Failure> {
+    let key = || PlainKey::generate().map_err(|error| Failure::Failed(error.to_string()));
+    let (reader, writer, random) = (key()?, key()?, key()?);
+    let webhook_secret: String = random.expose().chars().skip(13).take(43).collect();
+    let path = std::env::temp_dir().join(format!("sidelock-demo-{}", random.id()));
+    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+    let folder = Folder(path);
+    let write = |name: &str, text: &str| -> std::io::Result<()> {
+        let path = folder.0.join(name);
+        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    };
+    let now = Clock::system().wall();
+    let quarter = Duration::from_secs(90 * 86_400);
+    let mut keys = String::from("# Two keys of the demo. Save an edit and see it take effect within a second.\n");
+    keys.push_str(&new_block(&reader, "Demo: reads messages and tickets", &["read_messages"], now, quarter));
+    let both = ["read_messages", "send_messages", "manage_tickets"];
+    keys.push_str(&new_block(&writer, "Demo: reads, sends and manages", &both, now, quarter));
+    write("keys.toml", &keys)?;
+    write("telegram-secret", &webhook_secret)?;
+    write("sidelock.toml", &configuration(crm, gateway, admin))?;
+    Ok(Made { folder, reader, writer, webhook_secret })
+}
+
+fn configuration(crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> String {
+    format!(
+        r#"# The demo's configuration. config/sidelock.toml in the repository explains every key.
+[server]
+listen = ["{gateway}"]
+admin = "{admin}"
+
+[upstream]
+url = "http://{crm}"
+
+[keys]
+file = "keys.toml"
+
+[scopes.read_messages]
+allow = ["GET /api/messages/**", "GET /api/tickets/**", "GET /api/events", "GET /api/socket", "GET /api/whoami"]
+[scopes.send_messages]
+allow = ["POST /api/messages"]
+[scopes.manage_tickets]
+allow = ["POST /api/tickets", "PATCH,DELETE /api/tickets/*"]
+
+[[webhook]]
+name = "telegram"
+path = "/telegram/webhook"
+sender = "telegram"
+secrets = ["file:telegram-secret"]
+
+[[route]]
+path = "/login/**"
+access = "public"
+
+[limits]
+per_key = "60/min burst 20"
+"#
+    )
+}
+
+fn tour(made: &Made, crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> String {
+    let folder = made.folder.0.display();
+    let (read, write) = (made.reader.expose(), made.writer.expose());
+    let stop = revoke_command(&made.folder.0, made.reader.id());
+    let mut out = String::new();
+    let mut add = |title: &str, command: &str| {
+        out.push_str(&format!("# {title}\n{command}\n\n"));
+    };
+    add(
+        &format!("Sidelock on http://{gateway} stands in front of a small CRM on http://{crm}. Ctrl-C ends both."),
+        &format!("READ={read}\nWRITE={write}\nSECRET={}", made.webhook_secret),
+    );
+    let api = format!("http://{gateway}/api");
+    add("200: the read-only key reads", &format!("curl -si {api}/tickets -H \"Authorization: Bearer $READ\""));
+    add(
+        "201: the read-write key writes",
+        &format!("curl -si {api}/tickets -H \"X-API-Key: $WRITE\" --json '{{\"subject\":\"Printer on fire\"}}'"),
+    );
+    add("What the CRM sees of a caller: who, and no key", &format!("curl -s {api}/whoami -H \"X-API-Key: $READ\""));
+    add("401: no key", &format!("curl -si {api}/tickets"));
+    add("401: an unknown key", &format!("curl -si {api}/tickets -H 'X-API-Key: not-a-key-of-this-gateway'"));
+    add(
+        "403: the read-only key may not write",
+        &format!("curl -si {api}/tickets -H \"X-API-Key: $READ\" --json '{{\"subject\":\"x\"}}'"),
+    );
+    add("400: two credentials", &format!("curl -si {api}/tickets -H \"X-API-Key: $READ\" -H \"Authorization: Bearer $READ\""));
+    add(
+        "400: a path with two readings",
+        &format!("curl -si --path-as-is {api}/tickets/../../admin -H \"X-API-Key: $READ\""),
+    );
+    add(
+        "429: more than 20 at once",
+        &format!("for i in $(seq 25); do curl -so /dev/null -w '%{{http_code}} ' {api}/messages -H \"X-API-Key: $WRITE\"; done; echo"),
+    );
+    let hook = format!("http://{gateway}/telegram/webhook");
+    let update = r#"{"update_id":1,"message":{"message_id":1,"from":{"id":7,"first_name":"Ada"},"chat":{"id":7},"text":"It is broken"}}"#;
+    add(
+        "200: a webhook delivery, which becomes a ticket",
+        &format!("curl -si {hook} -H \"X-Telegram-Bot-Api-Secret-Token: $SECRET\" --json '{update}'"),
+    );
+    add("401: a delivery without the secret", &format!("curl -si {hook} --json '{update}'"));
+    add("An event stream and a page that needs no key", &format!("curl -sN --max-time 3 {api}/events -H \"X-API-Key: $READ\"; curl -s http://{gateway}/login/"));
+    add("Revoke the read-only key by editing the file, then see it refused", &format!("{stop}\nsleep 1; curl -si {api}/tickets -H \"X-API-Key: $READ\""));
+    add("Per-key figures, and the record of requests", &format!("curl -s http://{admin}/metrics | grep ^sidelock_requests_total\ntail -n 3 {folder}/state/access.ndjson"));
+    out.push_str(&format!("# The files: {folder}/sidelock.toml, {folder}/keys.toml\n"));
+    out
+}
+
+/// An edit that anyone can read: a line after the key's id.
+fn revoke_command(folder: &Path, id: &str) -> String {
+    format!("sed -i '/^id = \"{id}\"/a revoked = true' {}/keys.toml", folder.display())
+}

@@ -1,0 +1,139 @@
+//! The command line: a file per verb, each with its `Opts` and `run`. Data on stdout, talk on stderr; only here an exit
+//! code is chosen.
+//!
+//! Exit codes: 0 done; 1 it did not work; 2 wrong usage, or files with mistakes; 3 `check --strict` found warnings.
+
+mod check;
+mod demo;
+mod keys;
+mod reload;
+mod run;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::environment::Environment;
+use crate::config::load::Loading;
+use crate::config::source::Severity;
+
+/// A lock for the CRM you already have.
+#[derive(Debug, Parser)]
+#[command(name = "sidelock", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// The configuration; without it $SIDELOCK_CONFIG, ./sidelock.toml, then /etc/sidelock/sidelock.toml
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Try everything in a minute: a small CRM, the gateway, two keys and a webhook
+    Demo(demo::Opts),
+    /// Stand in front of the CRM until SIGTERM
+    Run(run::Opts),
+    /// Show every mistake in the configuration and the key file
+    Check(check::Opts),
+    /// Make the running process look at its files now, and say what came of it
+    Reload(reload::Opts),
+    /// Make keys
+    Keys(keys::Opts),
+}
+
+/// Why a verb ended without success.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// It did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// The files have mistakes, which were shown.
+    #[error("{0}")]
+    Mistakes(String),
+    /// `check --strict` found warnings, which were shown.
+    #[error("{0}")]
+    Warnings(String),
+    /// Nobody reads the output any more.
+    #[error("{0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Failed(_) => ExitCode::from(1),
+            Self::Mistakes(_) => ExitCode::from(2),
+            Self::Warnings(_) => ExitCode::from(3),
+            // `sidelock … | head` is no failure.
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Output(_) => ExitCode::from(1),
+        }
+    }
+}
+
+/// Runs the verb that was typed.
+pub fn main() -> ExitCode {
+    let Cli { config, verb } = Cli::parse();
+    let done = match verb {
+        Verb::Demo(opts) => demo::run(&opts),
+        Verb::Run(opts) => run::run(&find(config), &opts),
+        Verb::Check(opts) => check::run(&find(config), &opts),
+        Verb::Reload(opts) => reload::run(&find(config), &opts),
+        Verb::Keys(opts) => keys::run(&find(config), opts),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Output(_)) {
+                say(&format!("sidelock: {failure}"));
+            }
+            failure.code()
+        }
+    }
+}
+
+/// The configuration file, by option, environment and custom.
+fn find(typed: Option<PathBuf>) -> PathBuf {
+    let usual = || {
+        let here = PathBuf::from("sidelock.toml");
+        let system = PathBuf::from("/etc/sidelock/sidelock.toml");
+        if !here.exists() && system.exists() { system } else { here }
+    };
+    typed.or_else(|| Environment::Process.get("SIDELOCK_CONFIG").map(PathBuf::from)).unwrap_or_else(usual)
+}
+
+/// Talk, on stderr. Whether anyone listens does not matter.
+fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Shows mistakes and warnings on stderr, in colour on a terminal that wants it.
+fn show(loading: &Loading) {
+    let plain = ["NO_COLOR"].iter().any(|name| Environment::Process.get(name).is_some_and(|value| !value.is_empty()))
+        || Environment::Process.get("TERM").is_some_and(|term| term == "dumb");
+    let colour = std::io::stderr().is_terminal() && !plain;
+    let text = loading.report.render(&loading.sources, colour);
+    drop(write!(std::io::stderr(), "{text}"));
+}
+
+/// `2 errors and 1 warning`.
+fn tally(loading: &Loading) -> String {
+    let count = |severity, one: &str| {
+        let count = loading.report.count(severity);
+        format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+    };
+    format!("{} and {}", count(Severity::Error, "error"), count(Severity::Warning, "warning"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds() {
+        super::Cli::command().debug_assert();
+    }
+}

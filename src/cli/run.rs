@@ -1,0 +1,45 @@
+//! `sidelock run`: the gateway itself.
+
+use std::path::Path;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::{Failure, show, tally};
+use crate::clock::Clock;
+use crate::config::environment::Environment;
+use crate::config::load::load;
+use crate::server::{Handle, Sidelock};
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Opts {}
+
+pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
+    start_log("info");
+    let environment = Environment::Process;
+    let mut loading = load(path, &environment);
+    show(&loading);
+    let Some(loaded) = loading.loaded.take() else {
+        return Err(Failure::Mistakes(format!("not started: {}", tally(&loading))));
+    };
+    let prepared = Sidelock::prepare(path, environment, &loading, loaded, &Clock::system(), &Handle::new())
+        .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
+    for address in &prepared.listening {
+        tracing::info!(%address, "listening");
+    }
+    tracing::info!(address = %prepared.admin, "metrics, health and readiness");
+    prepared.run();
+    Ok(())
+}
+
+/// Starts the diagnostics log on stderr. `SIDELOCK_LOG` sets levels, as in `info,pingora_core=debug`.
+pub(super) fn start_log(usual: &str) {
+    let asked = Environment::Process.get("SIDELOCK_LOG").unwrap_or_else(|| usual.to_owned());
+    let targets: Targets = asked.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    // pingora tells every step of its own start at `info`.
+    let targets = if asked.contains("pingora") { targets } else { targets.with_target("pingora_core", tracing::Level::WARN) };
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    drop(tracing_subscriber::registry().with(targets).with(layer).try_init());
+}

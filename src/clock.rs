@@ -1,0 +1,171 @@
+//! The only place that reads the time.
+//!
+//! Everything else is handed a [`Now`]. Limits use the monotonic part; expiry and webhook windows the wall part.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use governor::clock::Reference;
+use governor::nanos::Nanos;
+
+/// A source of time: the machine's, or one that a test sets.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { origin: Instant },
+    Manual(Arc<ManualClock>),
+}
+
+/// Both readings of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Never steps back; starts near zero.
+    pub monotonic: Moment,
+    /// What people's clocks show.
+    pub wall: WallTime,
+}
+
+/// A point on the monotonic clock: nanoseconds since the clock was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(u64);
+
+/// A point in civil time: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(i64);
+
+impl Clock {
+    /// The machine's clocks.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
+    pub fn system() -> Self {
+        Self(Source::System { origin: Instant::now() })
+    }
+
+    /// The current moment on both clocks.
+    pub fn now(&self) -> Now {
+        Now { monotonic: self.monotonic(), wall: self.wall() }
+    }
+
+    /// The monotonic reading alone.
+    pub fn monotonic(&self) -> Moment {
+        match &self.0 {
+            Source::System { origin } => Moment(saturating_nanos(origin.elapsed())),
+            Source::Manual(manual) => Moment(manual.monotonic_nanos.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The wall reading alone.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
+    pub fn wall(&self) -> WallTime {
+        match &self.0 {
+            Source::System { .. } => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+            }
+            Source::Manual(manual) => WallTime(manual.wall_millis.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl governor::clock::Clock for Clock {
+    type Instant = Moment;
+
+    fn now(&self) -> Moment {
+        self.monotonic()
+    }
+}
+
+impl Moment {
+    /// The moment `nanos` nanoseconds after the clock's origin.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Time since `earlier`; zero if that is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Milliseconds since the clock's origin.
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// Whole seconds since the clock's origin.
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+}
+
+impl std::ops::Add<Nanos> for Moment {
+    type Output = Self;
+
+    fn add(self, other: Nanos) -> Self {
+        Self(self.0.saturating_add(other.as_u64()))
+    }
+}
+
+impl Reference for Moment {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_sub(earlier.0).into()
+    }
+
+    fn saturating_sub(&self, duration: Nanos) -> Self {
+        Self(self.0.checked_sub(duration.as_u64()).unwrap_or(self.0))
+    }
+}
+
+impl WallTime {
+    /// From seconds since 1970-01-01T00:00:00Z.
+    pub const fn from_unix_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z.
+    pub const fn unix_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// RFC 3339 in UTC with whole seconds, as the key file and the CLI write it.
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_second(self.unix_secs())
+            .map_or_else(|_| "out of range".to_owned(), |stamp| stamp.to_string())
+    }
+}
+
+/// Time that a test sets. Starts at monotonic zero and a fixed day.
+#[derive(Debug)]
+pub struct ManualClock {
+    monotonic_nanos: AtomicU64,
+    wall_millis: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that stands still at `wall`.
+    pub fn at(wall: WallTime) -> Arc<Self> {
+        Arc::new(Self { monotonic_nanos: AtomicU64::new(0), wall_millis: AtomicI64::new(wall.0) })
+    }
+
+    /// The [`Clock`] that reads this.
+    pub fn clock(self: &Arc<Self>) -> Clock {
+        Clock(Source::Manual(Arc::clone(self)))
+    }
+
+    /// Lets time pass on both clocks.
+    pub fn advance(&self, by: Duration) {
+        self.monotonic_nanos.fetch_add(saturating_nanos(by), Ordering::Relaxed);
+        self.wall_millis
+            .fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+fn saturating_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

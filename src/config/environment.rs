@@ -1,0 +1,68 @@
+//! Where secrets come from: `env:NAME` or `file:PATH`, never the configuration's own text.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::reader::Value;
+use crate::secret::Secret;
+
+/// The environment: the process's own, or a map in tests.
+#[derive(Clone, Debug)]
+pub enum Environment {
+    /// The process's.
+    Process,
+    /// A test's.
+    Map(HashMap<String, String>),
+}
+
+/// Longest secret file, in bytes.
+const MOST_BYTES: u64 = 64 * 1024;
+
+impl Environment {
+    /// A variable.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
+    pub fn get(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Process => std::env::var(name).ok(),
+            Self::Map(map) => map.get(name).cloned(),
+        }
+    }
+
+    /// The secret that `value` refers to; relative files start at `base`. Every mistake is noted where it stands.
+    pub fn secret(&self, value: Value<'_, '_>, base: &Path) -> Option<Secret> {
+        let refuse = |message: String| {
+            value.reading().error(value.span(), message, None);
+            None
+        };
+        let reference = value.text()?;
+        let text = match reference.split_once(':') {
+            Some(("env", name)) => match self.get(name) {
+                Some(text) => text,
+                None => return refuse(format!("the environment variable {name} is not set")),
+            },
+            Some(("file", path)) => match read(&base.join(path)) {
+                Ok(text) => text,
+                Err(message) => return refuse(format!("{path}: {message}")),
+            },
+            Some(_) | None => {
+                let help = "write 'env:NAME' or 'file:/path'; a secret does not belong in this file".to_owned();
+                value.reading().error(value.span(), "expected a reference to a secret", Some(help));
+                return None;
+            }
+        };
+        let trimmed = text.trim_end_matches(['\n', '\r']);
+        let usable = !trimmed.is_empty() && trimmed.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+        if !usable {
+            return refuse("the secret is empty, or has characters other than printable ASCII".to_owned());
+        }
+        Some(Secret::new(trimmed))
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MOST_BYTES {
+        return Err(format!("over {MOST_BYTES} bytes: this is no secret"));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}

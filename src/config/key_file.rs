@@ -1,0 +1,159 @@
+//! The key file: `[[key]]` blocks, strictly read.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::client_address::networks;
+use super::reader::{Reading, Section, Value, meant};
+use super::source::{Report, Source};
+use crate::credential::api_key::KeyDigest;
+use crate::keys::key::{Key, KeyId, Standing, Title};
+use crate::policy::allowlist::Allowlist;
+use crate::policy::scope::{ScopeSet, Scopes};
+
+/// What a key file holds.
+#[derive(Debug, Default)]
+pub struct KeyFile {
+    /// The keys, in order.
+    pub keys: Vec<Key>,
+    /// `confirm_drop_to`: the number of keys that a mass removal is meant to leave.
+    pub confirm_drop_to: Option<usize>,
+}
+
+/// Reads key file text. Warnings are in the report also where there are keys.
+pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Report) {
+    let reading = Reading::new(source);
+    let table = reading.parse();
+    let file = {
+        let root = reading.root(&table);
+        let confirm = root.get("confirm_drop_to").and_then(|value| value.number(0, u64::from(u32::MAX)));
+        let mut reader = KeyReader { reading: &reading, scopes, ids: HashMap::new(), digests: HashMap::new() };
+        let keys = root.sections("key").into_iter().filter_map(|section| reader.key(section)).collect();
+        root.finish();
+        KeyFile { keys, confirm_drop_to: confirm.and_then(|count| usize::try_from(count).ok()) }
+    };
+    let report = reading.into_report();
+    (Some(file).filter(|_| !report.has_errors()), report)
+}
+
+/// Refuses a key file that strangers on the machine can read or change.
+///
+/// # Errors
+/// The mistake as a report.
+pub fn check_permissions(path: &Path) -> Result<(), Report> {
+    let mut report = Report::default();
+    match std::fs::metadata(path) {
+        Err(error) => report.file_error(path, format!("cannot be read: {error}"), None),
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode() & 0o777;
+            if mode & 0o027 == 0 {
+                return Ok(());
+            }
+            let help = format!("run: chmod 640 {}", path.display());
+            let message = format!("has mode {mode:03o}: others can read it, or a group can change it");
+            report.file_error(path, message, Some(&help));
+        }
+    }
+    Err(report)
+}
+
+struct KeyReader<'r, 's> {
+    reading: &'r Reading<'s>,
+    scopes: &'r Scopes,
+    ids: HashMap<KeyId, Range<usize>>,
+    digests: HashMap<KeyDigest, Range<usize>>,
+}
+
+impl<'r, 's> KeyReader<'r, 's> {
+    fn key(&mut self, section: Section<'r, 's>) -> Option<Key> {
+        let id = section.required("id").and_then(|value| self.id(value));
+        let title = section.required("title").and_then(|value| title(value));
+        let digest = section.required("digest").and_then(|value| self.digest(value));
+        let (scopes, scope_names) = section.required("scopes").map(|value| self.scopes(value)).unwrap_or_default();
+        let created = section.get("created").and_then(|value| value.moment());
+        let expires = section.get("expires").and_then(|value| value.moment());
+        let allow_from = section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
+        let rate = section.get("rate").and_then(|value| value.parse());
+        let revoked = section.get("revoked").and_then(|value| value.truth());
+        for note in ["owner", "note"] {
+            // For people; read only to see that it is text.
+            let _text = section.get(note).and_then(|value| value.text());
+        }
+        section.finish();
+        Some(Key {
+            id: id?,
+            title: title?,
+            digest: digest?,
+            scopes,
+            scope_names: scope_names.into(),
+            created,
+            expires,
+            allow_from: Allowlist::new(allow_from),
+            rate,
+            standing: if revoked == Some(true) { Standing::Revoked } else { Standing::Live },
+        })
+    }
+
+    fn id(&mut self, value: Value<'r, 's>) -> Option<KeyId> {
+        let Some(id) = KeyId::new(value.text()?) else {
+            self.reading.error(value.span(), "expected an id of 1 to 64 letters, digits and . _ -", None);
+            return None;
+        };
+        let reserved = ["unknown", "none", "other"].contains(&id.as_str());
+        if reserved {
+            self.reading.error(value.span(), "this id has a meaning of its own in metrics", None);
+        }
+        if let Some(first) = self.ids.insert(id.clone(), value.span()) {
+            self.reading.error(value.span(), "a key with this id stands above", Some(self.at(first)));
+        }
+        Some(id)
+    }
+
+    fn digest(&mut self, value: Value<'r, 's>) -> Option<KeyDigest> {
+        let digest: KeyDigest = value.parse()?;
+        if let Some(first) = self.digests.insert(digest, value.span()) {
+            self.reading.error(value.span(), "a key with this digest stands above", Some(self.at(first)));
+        }
+        Some(digest)
+    }
+
+    fn at(&self, span: Range<usize>) -> String {
+        format!("the other one is in line {}", self.reading.line_of(span.start))
+    }
+
+    fn scopes(&self, value: Value<'r, 's>) -> (ScopeSet, String) {
+        let mut ids = Vec::new();
+        let mut names: Vec<&str> = Vec::new();
+        for item in value.items() {
+            let Some(name) = item.text() else { continue };
+            match self.scopes.id(name) {
+                Some(id) => {
+                    ids.push(id);
+                    names.push(name);
+                }
+                None => self.unknown_scope(&item, name),
+            }
+        }
+        (ScopeSet::of(ids), names.join(" "))
+    }
+
+    fn unknown_scope(&self, item: &Value<'r, 's>, name: &str) {
+        let known = || self.scopes.names().iter().map(crate::policy::scope::ScopeName::as_str);
+        let help = match meant(name, known()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None if self.scopes.names().is_empty() => "the configuration has no [scopes]".to_owned(),
+            None => format!("known: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        self.reading.error(item.span(), format!("no scope is called '{name}'"), Some(help));
+    }
+}
+
+fn title(value: Value<'_, '_>) -> Option<Title> {
+    let title = Title::new(value.text()?);
+    if title.is_none() {
+        value.reading().error(value.span(), "expected a title of 1 to 200 characters without control characters", None);
+    }
+    title
+}

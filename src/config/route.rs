@@ -1,0 +1,48 @@
+//! `[[route]]`: paths that need no key. First match wins.
+
+use super::reader::{Section, Value};
+use super::webhook::route_name;
+use crate::gate::Access;
+use crate::policy::scope::PathPattern;
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// `path`: a pattern with `*` and `**`; required.
+    pub pattern: PathPattern,
+    /// `access`: `public` or `key`; required.
+    pub access: Access,
+    /// `name`: in metrics and logs; default the access.
+    pub name: Box<str>,
+}
+
+pub(super) fn read(sections: Vec<Section<'_, '_>>) -> Vec<Route> {
+    sections.into_iter().filter_map(Route::read).collect()
+}
+
+impl Route {
+    fn read(section: Section<'_, '_>) -> Option<Self> {
+        let pattern = section.required("path").and_then(|value| value.parse());
+        let access = section.required("access").and_then(access);
+        let name = section.get("name").and_then(route_name);
+        section.finish();
+        let access = access?;
+        let usual = match access {
+            Access::Public => "public",
+            Access::Key => crate::outcome::API_ROUTE,
+        };
+        Some(Self { pattern: pattern?, access, name: name.unwrap_or_else(|| usual.into()) })
+    }
+}
+
+fn access(value: Value<'_, '_>) -> Option<Access> {
+    match value.text()? {
+        "public" => Some(Access::Public),
+        "key" => Some(Access::Key),
+        _ => {
+            let help = "'public' passes to the CRM, which has its own login; 'key' needs a key with a scope".to_owned();
+            value.reading().error(value.span(), "expected 'public' or 'key'", Some(help));
+            None
+        }
+    }
+}

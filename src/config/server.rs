@@ -1,0 +1,48 @@
+//! `[server]`: what cannot change without a restart.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Surroundings;
+use super::reader::Section;
+
+/// The section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `listen`: addresses for clients; required.
+    pub listen: Vec<SocketAddr>,
+    /// `admin`: address of `/metrics`, `/healthz` and `/readyz`; default `127.0.0.1:9180`.
+    pub admin: SocketAddr,
+    /// `state_dir`: a folder of our own; default `state` beside the configuration.
+    pub state_dir: PathBuf,
+    /// `threads`: default one per processor.
+    pub threads: usize,
+    /// `key_labels`: keys with a label of their own in metrics, from the top of the file; default 10,000.
+    pub key_labels: usize,
+}
+
+impl Server {
+    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Self> {
+        let listen: Vec<SocketAddr> = section.required("listen").map(|value| value.parse_all()).unwrap_or_default();
+        let admin = section.get("admin").and_then(|value| value.parse());
+        let state_dir = section.get("state_dir").and_then(|value| value.text()).unwrap_or("state");
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = |key, least, most, default| {
+            let number = section.get(key).and_then(|value| value.number(least, most));
+            number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+        };
+        let server = Self {
+            admin: admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9180))),
+            state_dir: around.path(state_dir),
+            threads: count("threads", 1, 1024, processors),
+            key_labels: count("key_labels", 0, 1_000_000, 10_000),
+            listen,
+        };
+        if !server.admin.ip().is_loopback() {
+            let help = "anyone who reaches it can read the metrics; keep it on 127.0.0.1 or behind a firewall".to_owned();
+            section.reading().warning(section.span(), "the admin listener is not on loopback", Some(help));
+        }
+        section.finish();
+        (!server.listen.is_empty()).then_some(server)
+    }
+}

@@ -1,0 +1,198 @@
+//! A file's text, and the mistakes found in it: all of them at once, each with line, caret and what was probably meant.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// One file as read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The path as given.
+    pub path: PathBuf,
+    /// The whole text.
+    pub text: String,
+}
+
+/// One mistake, or one thing worth a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes of the text; `None` for the file as a whole.
+    pub span: Option<Range<usize>>,
+    /// What is wrong, in a sentence that starts small.
+    pub message: String,
+    /// What to do, if that is not obvious.
+    pub help: Option<String>,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// How bad a [`Mistake`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The content is taken, but is probably not what was meant.
+    Warning,
+    /// The content is refused.
+    Error,
+}
+
+/// Mistakes of one or more files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    mistakes: Vec<Mistake>,
+}
+
+impl Source {
+    /// Line (from 1) of a byte offset.
+    pub fn line_of(&self, offset: usize) -> usize {
+        1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    }
+
+    fn is(&self, path: &Path) -> bool {
+        self.path == path
+    }
+}
+
+impl Report {
+    /// Adds a mistake.
+    pub fn push(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    /// Adds an error about a file as a whole.
+    pub fn file_error(&mut self, path: &Path, message: impl Into<String>, help: Option<&str>) {
+        self.push(Mistake {
+            path: path.to_owned(),
+            span: None,
+            message: message.into(),
+            help: help.map(str::to_owned),
+            severity: Severity::Error,
+        });
+    }
+
+    /// Adds what another report holds.
+    pub fn absorb(&mut self, other: Self) {
+        self.mistakes.extend(other.mistakes);
+    }
+
+    /// All of them, in the order found.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+
+    /// Number of mistakes of a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.mistakes.iter().filter(|mistake| mistake.severity == severity).count()
+    }
+
+    /// True if content must be refused.
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    /// The first error in one line, for the log.
+    pub fn summary(&self, sources: &[Source]) -> String {
+        let first = self.mistakes.iter().find(|mistake| mistake.severity == Severity::Error);
+        let Some(first) = first else { return "no errors".to_owned() };
+        let line = first.span.as_ref().and_then(|span| {
+            sources.iter().find(|source| source.is(&first.path)).map(|source| format!(":{}", source.line_of(span.start)))
+        });
+        let more = match self.count(Severity::Error) {
+            0 | 1 => String::new(),
+            count => format!(" (and {} more; 'sidelock check' shows all)", count - 1),
+        };
+        format!("{}{}: {}{more}", first.path.display(), line.unwrap_or_default(), first.message)
+    }
+
+    /// All mistakes for people, with snippets; `colour` for a terminal.
+    pub fn render(&self, sources: &[Source], colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let mut out = String::new();
+        for mistake in &self.mistakes {
+            let source = sources.iter().find(|source| source.is(&mistake.path));
+            out.push_str(&renderer.render(&[mistake.group(source.map(|it| masked(&it.text)))]));
+            out.push_str("\n\n");
+        }
+        out
+    }
+}
+
+impl Mistake {
+    fn group(&self, text: Option<String>) -> Group<'_> {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let path = self.path.display().to_string();
+        let group = match (&self.span, text) {
+            (Some(span), Some(text)) => {
+                let end = span.end.clamp(span.start, text.len());
+                let start = span.start.min(end);
+                level.primary_title(self.message.as_str()).element(
+                    Snippet::source(text).path(path).annotation(AnnotationKind::Primary.span(start..end)),
+                )
+            }
+            (Some(_) | None, _) => {
+                level.primary_title(format!("{path}: {}", self.message)).element(Level::NOTE.message("this is about the file as a whole"))
+            }
+        };
+        match &self.help {
+            Some(help) => group.element(Level::HELP.message(help.as_str())),
+            None => group,
+        }
+    }
+}
+
+/// The text with every value that could be a secret starred out, byte for byte: a mistake in its line must not show it.
+fn masked(text: &str) -> String {
+    const SECRETIVE: [&str; 6] = ["secret", "digest", "credential", "token", "password", "value"];
+    let mut out = String::with_capacity(text.len());
+    let mut in_secret_list = false;
+    for line in text.split_inclusive('\n') {
+        let name = line.split('=').next().unwrap_or_default();
+        let names_secret = line.contains('=') && SECRETIVE.iter().any(|word| name.contains(word));
+        if names_secret || in_secret_list || line.contains(crate::credential::api_key::PREFIX) {
+            out.push_str(&stars_in_quotes(line));
+        } else {
+            out.push_str(line);
+        }
+        in_secret_list = (names_secret && line.contains('[') || in_secret_list) && !line.contains(']');
+    }
+    out
+}
+
+fn stars_in_quotes(line: &str) -> String {
+    let open = |text: &str| ["env:", "file:", "sha256:"].iter().any(|prefix| text.starts_with(prefix));
+    line.split_inclusive(['"', '\''])
+        .enumerate()
+        .map(|(at, part)| {
+            let inner = part.trim_end_matches(['"', '\'', '\n', '\r']);
+            if at % 2 == 0 || open(inner) {
+                part.to_owned()
+            } else {
+                let tail = part.get(inner.len()..).unwrap_or_default();
+                format!("{}{tail}", "*".repeat(inner.len()))
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_starred_and_lengths_kept() {
+        let text = "a = \"x\"\nsecrets = [\"hunter2\", \"env:NAME\"]\nlist = \"slk_abc\"\ntoken = 'pé'\nsecrets = [\n  \"deep\",\n]\nb = \"y\"\n";
+        let hidden = masked(text);
+        assert_eq!(hidden.len(), text.len());
+        for word in ["hunter2", "slk_abc", "pé", "deep"] {
+            assert!(!hidden.contains(word), "{word}");
+        }
+        for word in ["\"x\"", "\"y\"", "env:NAME"] {
+            assert!(hidden.contains(word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What a webhook sender proves itself with. [`Proof`] names the scheme; today every scheme is a shared [`token`]. A
+//! signature scheme is one more variant: it needs the body, so it is proved after the body was read, and before its first
+//! byte goes on.
+
+pub mod token;
+
+use http::HeaderMap;
+
+use crate::denial::Denial;
+use token::Token;
+
+/// The scheme of one webhook.
+#[derive(Debug)]
+pub enum Proof {
+    /// A secret that travels with each delivery.
+    Token(Token),
+}
+
+impl Proof {
+    /// Proves a delivery by its head alone.
+    ///
+    /// # Errors
+    /// [`Denial::WebhookSecretMissing`], [`Denial::WebhookSecretWrong`] or an ambiguity (the secret twice).
+    pub fn by_head(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Proved, Denial> {
+        match self {
+            Self::Token(token) => token.verify(headers, query),
+        }
+    }
+}
+
+/// A delivery that is genuine, and which of the live secrets said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proved {
+    /// Position in the configured list.
+    pub secret_index: usize,
+}

@@ -1,0 +1,461 @@
+//! Every reason to refuse a request, and every fact about each, in exhaustive matches.
+
+use std::num::NonZeroU64;
+
+use http::StatusCode;
+
+/// Why a request was refused, or could not be answered by the CRM.
+///
+/// The client gets [`status`](Self::status), [`title`](Self::title) and [`advice`](Self::advice), which hold nothing of
+/// its input. Metrics and the access log get [`reason`](Self::reason).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Denial {
+    /// Two HTTP parsers could read this request differently.
+    Ambiguous(Ambiguity),
+    /// A method that is never forwarded.
+    MethodNotAllowed,
+    /// `Expect` with anything but `100-continue`.
+    ExpectationUnknown,
+    /// The target is longer than the limit.
+    TargetTooLong,
+    /// No credential where the route needs one.
+    CredentialMissing,
+    /// A credential that cannot be one of ours: empty, over-long, or with a wrong check sum.
+    CredentialMalformed,
+    /// A credential that no key has.
+    CredentialUnknown,
+    /// The right key, too late.
+    CredentialExpired,
+    /// The right key, revoked.
+    CredentialRevoked,
+    /// A webhook delivery without the secret.
+    WebhookSecretMissing,
+    /// A webhook delivery with a secret that is not live.
+    WebhookSecretWrong,
+    /// Too many refused credentials from this address; the time is until the next attempt is looked at.
+    TooManyFailures(RetryAfter),
+    /// The client's address is not on the allowlist that decides.
+    AddressNotAllowed,
+    /// No scope of the key covers this method and path.
+    ScopeMissing,
+    /// The key's own rate is used up.
+    RateLimited(RetryAfter),
+    /// The request body is over the limit.
+    BodyTooLarge,
+    /// The request body came too slowly.
+    BodyTooSlow,
+    /// The client's body broke off or was not well-formed.
+    BodyBroken,
+    /// Too many connections or requests at once.
+    Overloaded,
+    /// The CRM could not be reached.
+    UpstreamUnreachable,
+    /// The CRM did not accept a connection in time.
+    UpstreamConnectTimeout,
+    /// The CRM did not answer in time.
+    UpstreamTimeout,
+    /// The CRM's answer was not valid HTTP, or its connection broke before one.
+    UpstreamBroken,
+}
+
+/// Whole seconds until trying again makes sense; at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryAfter(NonZeroU64);
+
+impl RetryAfter {
+    /// Rounds `wait` up to whole seconds.
+    pub fn from_wait(wait: std::time::Duration) -> Self {
+        let secs = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        Self(NonZeroU64::new(secs).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The seconds.
+    pub const fn seconds(self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// What could be read in two ways. The operator sees the word in the access log; the client does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ambiguity {
+    /// The head is not valid HTTP/1.1 at all.
+    Syntax,
+    /// `.` or `..` as a segment, however spelled.
+    DotSegment,
+    /// Two slashes in a row.
+    DoubleSlash,
+    /// A backslash, plain or encoded.
+    Backslash,
+    /// An encoded slash, question mark, hash or percent sign that hides another escape.
+    EncodedDelimiter,
+    /// An encoded control character.
+    EncodedControl,
+    /// An unreserved character spelled as an escape.
+    EncodedUnreserved,
+    /// An escape that is cut short or not hexadecimal.
+    BadEscape,
+    /// Escapes that are not UTF-8, or a lookalike of a delimiter.
+    BadUnicode,
+    /// A byte that may not stand in a target.
+    BadTargetByte,
+    /// `;` in a path segment where scopes decide.
+    PathParameter,
+    /// An absolute target for another host, or with user information.
+    ForeignAuthority,
+    /// A target form that this method does not have.
+    TargetForm,
+    /// No `Host`, several, or one that is not `name[:port]`.
+    Host,
+    /// Content-Length and Transfer-Encoding that disagree, repeat, or are not canonical.
+    Framing,
+    /// A body on a method that has none.
+    UnexpectedBody,
+    /// A field name outside `[A-Za-z0-9-]` that is not listed.
+    FieldName,
+    /// More than one credential.
+    SeveralCredentials,
+    /// The credential is repeated in the target.
+    CredentialInTarget,
+    /// An upgrade that is not a well-formed WebSocket handshake.
+    Upgrade,
+    /// A trailer field that names framing, routing, authentication or identity.
+    Trailer,
+}
+
+/// Every value of [`Denial::reason`], in the order of [`Denial::index`].
+pub const REASONS: [&str; 23] = [
+    "ambiguous",
+    "method",
+    "expectation",
+    "target_too_long",
+    "missing",
+    "malformed",
+    "unknown",
+    "expired",
+    "revoked",
+    "webhook_secret_missing",
+    "webhook_secret_wrong",
+    "too_many_failures",
+    "address",
+    "scope",
+    "rate",
+    "body_too_large",
+    "body_too_slow",
+    "body_broken",
+    "overloaded",
+    "upstream_unreachable",
+    "upstream_connect_timeout",
+    "upstream_timeout",
+    "upstream_broken",
+];
+
+impl Denial {
+    /// Position in [`REASONS`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Ambiguous(_) => 0,
+            Self::MethodNotAllowed => 1,
+            Self::ExpectationUnknown => 2,
+            Self::TargetTooLong => 3,
+            Self::CredentialMissing => 4,
+            Self::CredentialMalformed => 5,
+            Self::CredentialUnknown => 6,
+            Self::CredentialExpired => 7,
+            Self::CredentialRevoked => 8,
+            Self::WebhookSecretMissing => 9,
+            Self::WebhookSecretWrong => 10,
+            Self::TooManyFailures(_) => 11,
+            Self::AddressNotAllowed => 12,
+            Self::ScopeMissing => 13,
+            Self::RateLimited(_) => 14,
+            Self::BodyTooLarge => 15,
+            Self::BodyTooSlow => 16,
+            Self::BodyBroken => 17,
+            Self::Overloaded => 18,
+            Self::UpstreamUnreachable => 19,
+            Self::UpstreamConnectTimeout => 20,
+            Self::UpstreamTimeout => 21,
+            Self::UpstreamBroken => 22,
+        }
+    }
+
+    /// The label value in metrics and the word in the access log. Stable.
+    #[expect(clippy::indexing_slicing, reason = "index() is below REASONS.len() for every variant; a test walks them")]
+    pub const fn reason(self) -> &'static str {
+        REASONS[self.index()]
+    }
+
+    /// The HTTP status of the answer.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Ambiguous(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ExpectationUnknown => StatusCode::EXPECTATION_FAILED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::CredentialMissing
+            | Self::CredentialMalformed
+            | Self::CredentialUnknown
+            | Self::CredentialExpired
+            | Self::CredentialRevoked
+            | Self::WebhookSecretMissing
+            | Self::WebhookSecretWrong => StatusCode::UNAUTHORIZED,
+            Self::AddressNotAllowed | Self::ScopeMissing => StatusCode::FORBIDDEN,
+            Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnreachable | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
+            Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The last part of the problem's `type` (RFC 9457 section 3.1.1). Malformed and unknown share one, so that a
+    /// stranger cannot tell them apart.
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Ambiguous(_) => "ambiguous-request",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::ExpectationUnknown => "expectation-failed",
+            Self::TargetTooLong => "target-too-long",
+            Self::CredentialMissing | Self::WebhookSecretMissing => "credential-missing",
+            Self::CredentialMalformed | Self::CredentialUnknown | Self::WebhookSecretWrong => {
+                "credential-not-accepted"
+            }
+            Self::CredentialExpired => "key-expired",
+            Self::CredentialRevoked => "key-revoked",
+            Self::TooManyFailures(_) => "too-many-failures",
+            Self::AddressNotAllowed => "address-not-allowed",
+            Self::ScopeMissing => "scope-missing",
+            Self::RateLimited(_) => "rate-limited",
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTooSlow => "body-too-slow",
+            Self::BodyBroken => "body-broken",
+            Self::Overloaded => "overloaded",
+            Self::UpstreamUnreachable => "upstream-unreachable",
+            Self::UpstreamConnectTimeout => "upstream-connect-timeout",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamBroken => "upstream-broken",
+        }
+    }
+
+    /// What happened, in a few words.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Ambiguous(_) => "The request can be read in more than one way",
+            Self::MethodNotAllowed => "This method is not served here",
+            Self::ExpectationUnknown => "This expectation is not known here",
+            Self::TargetTooLong => "The request target is too long",
+            Self::CredentialMissing | Self::WebhookSecretMissing => "A credential is needed",
+            Self::CredentialMalformed | Self::CredentialUnknown | Self::WebhookSecretWrong => {
+                "The credential was not accepted"
+            }
+            Self::CredentialExpired => "The key has expired",
+            Self::CredentialRevoked => "The key was revoked",
+            Self::TooManyFailures(_) => "Too many refused credentials from this address",
+            Self::AddressNotAllowed => "This address may not do this",
+            Self::ScopeMissing => "The key may not do this",
+            Self::RateLimited(_) => "The key's rate limit is used up",
+            Self::BodyTooLarge => "The request body is too large",
+            Self::BodyTooSlow => "The request body came too slowly",
+            Self::BodyBroken => "The request body broke off",
+            Self::Overloaded => "Too busy",
+            Self::UpstreamUnreachable => "The service behind this gateway cannot be reached",
+            Self::UpstreamConnectTimeout | Self::UpstreamTimeout => {
+                "The service behind this gateway did not answer in time"
+            }
+            Self::UpstreamBroken => "The service behind this gateway did not give a valid answer",
+        }
+    }
+
+    /// What the caller can do about it, in a sentence.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Ambiguous(_) => {
+                "Send one Host, one credential, one body length, and a path in its plain canonical spelling."
+            }
+            Self::MethodNotAllowed => "Use one of the methods that the API documents.",
+            Self::ExpectationUnknown => "Send no Expect header, or 100-continue.",
+            Self::TargetTooLong => "Shorten the path or query, or send the data in a body.",
+            Self::CredentialMissing => "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
+            Self::WebhookSecretMissing | Self::WebhookSecretWrong => {
+                "Register the webhook again with the secret that is configured here."
+            }
+            Self::CredentialMalformed | Self::CredentialUnknown => {
+                "Check that the whole key was copied, with nothing before or after it; ask for a new one if it was."
+            }
+            Self::CredentialExpired => "Ask whoever issued the key for a new one.",
+            Self::CredentialRevoked => "Ask whoever issued the key why, and for a new one.",
+            Self::TooManyFailures(_) => "Wait as long as Retry-After says, then try with a correct key.",
+            Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
+            Self::ScopeMissing => "Ask for a key with a scope that covers this method and path.",
+            Self::RateLimited(_) => "Wait as long as Retry-After says, and spread requests out.",
+            Self::BodyTooLarge => "Send less at once.",
+            Self::BodyTooSlow => "Try again over a better connection.",
+            Self::BodyBroken => "Send the request again, whole.",
+            Self::Overloaded => "Wait as long as Retry-After says, then try again.",
+            Self::UpstreamUnreachable => "Nothing was done. Try again in a while.",
+            Self::UpstreamConnectTimeout => "Nothing was done. Try again in a while.",
+            Self::UpstreamTimeout | Self::UpstreamBroken => {
+                "It is not known whether the request was carried out: look before you repeat it."
+            }
+        }
+    }
+
+    /// True where the client's credential was refused: these count against its address and as failed authentication.
+    pub const fn is_authentication_failure(self) -> bool {
+        match self {
+            Self::CredentialMissing
+            | Self::CredentialMalformed
+            | Self::CredentialUnknown
+            | Self::CredentialExpired
+            | Self::CredentialRevoked
+            | Self::WebhookSecretMissing
+            | Self::WebhookSecretWrong
+            | Self::TooManyFailures(_) => true,
+            Self::Ambiguous(_)
+            | Self::MethodNotAllowed
+            | Self::ExpectationUnknown
+            | Self::TargetTooLong
+            | Self::AddressNotAllowed
+            | Self::ScopeMissing
+            | Self::RateLimited(_)
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::BodyBroken
+            | Self::Overloaded
+            | Self::UpstreamUnreachable
+            | Self::UpstreamConnectTimeout
+            | Self::UpstreamTimeout
+            | Self::UpstreamBroken => false,
+        }
+    }
+
+    /// Seconds for `Retry-After` (RFC 9110 section 10.2.3), where waiting helps.
+    pub const fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::TooManyFailures(wait) | Self::RateLimited(wait) => Some(wait.seconds()),
+            Self::Overloaded => Some(1),
+            Self::UpstreamUnreachable | Self::UpstreamConnectTimeout => Some(5),
+            Self::Ambiguous(_)
+            | Self::MethodNotAllowed
+            | Self::ExpectationUnknown
+            | Self::TargetTooLong
+            | Self::CredentialMissing
+            | Self::CredentialMalformed
+            | Self::CredentialUnknown
+            | Self::CredentialExpired
+            | Self::CredentialRevoked
+            | Self::WebhookSecretMissing
+            | Self::WebhookSecretWrong
+            | Self::AddressNotAllowed
+            | Self::ScopeMissing
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::BodyBroken
+            | Self::UpstreamTimeout
+            | Self::UpstreamBroken => None,
+        }
+    }
+
+    /// True where the connection may hold bytes whose meaning is in doubt, and is closed after the answer.
+    pub const fn closes_connection(self) -> bool {
+        match self {
+            Self::Ambiguous(what) => what.is_framing(),
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken | Self::ExpectationUnknown => true,
+            Self::MethodNotAllowed
+            | Self::TargetTooLong
+            | Self::CredentialMissing
+            | Self::CredentialMalformed
+            | Self::CredentialUnknown
+            | Self::CredentialExpired
+            | Self::CredentialRevoked
+            | Self::WebhookSecretMissing
+            | Self::WebhookSecretWrong
+            | Self::TooManyFailures(_)
+            | Self::AddressNotAllowed
+            | Self::ScopeMissing
+            | Self::RateLimited(_)
+            | Self::Overloaded
+            | Self::UpstreamUnreachable
+            | Self::UpstreamConnectTimeout
+            | Self::UpstreamTimeout
+            | Self::UpstreamBroken => false,
+        }
+    }
+}
+
+impl Ambiguity {
+    /// The word for the access log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::DotSegment => "dot_segment",
+            Self::DoubleSlash => "double_slash",
+            Self::Backslash => "backslash",
+            Self::EncodedDelimiter => "encoded_delimiter",
+            Self::EncodedControl => "encoded_control",
+            Self::EncodedUnreserved => "encoded_unreserved",
+            Self::BadEscape => "bad_escape",
+            Self::BadUnicode => "bad_unicode",
+            Self::BadTargetByte => "bad_target_byte",
+            Self::PathParameter => "path_parameter",
+            Self::ForeignAuthority => "foreign_authority",
+            Self::TargetForm => "target_form",
+            Self::Host => "host",
+            Self::Framing => "framing",
+            Self::UnexpectedBody => "unexpected_body",
+            Self::FieldName => "field_name",
+            Self::SeveralCredentials => "several_credentials",
+            Self::CredentialInTarget => "credential_in_target",
+            Self::Upgrade => "upgrade",
+            Self::Trailer => "trailer",
+        }
+    }
+
+    const fn is_framing(self) -> bool {
+        match self {
+            Self::Syntax | Self::Framing | Self::UnexpectedBody | Self::Host | Self::Upgrade | Self::Trailer => true,
+            Self::DotSegment
+            | Self::DoubleSlash
+            | Self::Backslash
+            | Self::EncodedDelimiter
+            | Self::EncodedControl
+            | Self::EncodedUnreserved
+            | Self::BadEscape
+            | Self::BadUnicode
+            | Self::BadTargetByte
+            | Self::PathParameter
+            | Self::ForeignAuthority
+            | Self::TargetForm
+            | Self::FieldName
+            | Self::SeveralCredentials
+            | Self::CredentialInTarget => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn reasons_are_distinct_and_retry_rounds_up() {
+        let mut seen = REASONS.to_vec();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), REASONS.len());
+        assert_eq!(Denial::UpstreamBroken.index(), REASONS.len() - 1);
+        assert_eq!(RetryAfter::from_wait(Duration::from_millis(1)).seconds(), 1);
+        assert_eq!(RetryAfter::from_wait(Duration::ZERO).seconds(), 1);
+        assert_eq!(RetryAfter::from_wait(Duration::from_millis(2001)).seconds(), 3);
+    }
+
+    #[test]
+    fn a_stranger_cannot_tell_malformed_from_unknown() {
+        let (a, b) = (Denial::CredentialMalformed, Denial::CredentialUnknown);
+        assert_eq!((a.slug(), a.title(), a.advice(), a.status()), (b.slug(), b.title(), b.advice(), b.status()));
+    }
+}

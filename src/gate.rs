@@ -1,0 +1,428 @@
+//! The decision, in order, in one place.
+//!
+//! head → client → route → claim → principal → permit → token. Each step returns a value that the next one needs;
+//! [`Admitted`] has private fields and is made only here, so what was not judged cannot be forwarded.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, Method};
+
+use crate::client_addr::ClientAddr;
+use crate::clock::Now;
+use crate::credential::api_key::{self, KeyDigest};
+use crate::credential::places::{Places, Presented};
+use crate::credential::webhook::Proof;
+use crate::credential::webhook::token::{TokenPlace, without_parameter};
+use crate::denial::{Ambiguity, Denial};
+use crate::keys::set::{Holder, KeySet};
+use crate::limits::failures::Failures;
+use crate::limits::limiter::Taken;
+use crate::limits::rate::Rate;
+use crate::networks::Networks;
+use crate::outcome::{Caller, RouteStats};
+use crate::policy::allowlist::Allowlist;
+use crate::policy::scope::{PathPattern, ScopeName, Scopes};
+use crate::request_head::fields::{ListedNames, same_name};
+use crate::request_head::target::Target;
+use crate::request_head::{self, Head};
+
+/// Everything that decides, immutable; a reload makes another one.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// Peers whose forwarded chain is believed.
+    pub trusted_proxies: Networks,
+    /// Who may call at all; a webhook with its own list uses that instead.
+    pub allow_from: Allowlist,
+    /// Odd header names that may pass.
+    pub listed_names: ListedNames,
+    /// Where clients put the key.
+    pub places: Places,
+    /// Whether the presented key goes on to the CRM.
+    pub presented_key: PresentedKey,
+    /// Webhooks by their exact path.
+    pub webhooks: Vec<Arc<Webhook>>,
+    /// Routes that were written down, first match wins; every other path needs a key.
+    pub routes: Vec<Route>,
+    /// Where what is not written down goes.
+    pub api: Arc<RouteStats>,
+    /// The label of requests that were refused before they had a route.
+    pub nowhere: Arc<RouteStats>,
+    /// What keys may do.
+    pub scopes: Scopes,
+    /// The keys.
+    pub keys: Arc<KeySet>,
+    /// The rate of keys without one of their own.
+    pub api_rate: Rate,
+    /// Refused credentials per address.
+    pub failure_rate: Rate,
+}
+
+/// What becomes of the presented key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresentedKey {
+    /// Taken out: the CRM never sees it.
+    Removed,
+    /// Left in: the keys are the CRM's own.
+    Forwarded,
+}
+
+/// A path that a sender delivers to.
+#[derive(Debug)]
+pub struct Webhook {
+    /// Its name in metrics and logs.
+    pub name: Arc<str>,
+    /// The public path.
+    pub path: Box<str>,
+    /// Methods that a delivery may have.
+    pub methods: Vec<Method>,
+    /// How a delivery is proved.
+    pub proof: Proof,
+    /// From where deliveries come; empty for the gate's own list.
+    pub allow_from: Allowlist,
+    /// The path at the CRM, if another one.
+    pub upstream_path: Option<Box<str>>,
+    /// Its record.
+    pub stats: Arc<RouteStats>,
+}
+
+/// A path that was written down.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which paths.
+    pub pattern: PathPattern,
+    /// Who may use it.
+    pub access: Access,
+    /// Its record.
+    pub stats: Arc<RouteStats>,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone: the CRM has its own login there.
+    Public,
+    /// Holders of keys, by scope.
+    Key,
+}
+
+/// What was learned of a request on the way, also when it is refused.
+#[derive(Debug)]
+pub struct Trail {
+    /// The client's address.
+    pub client: Option<ClientAddr>,
+    /// The route's record.
+    pub stats: Arc<RouteStats>,
+    /// Who is calling.
+    pub caller: Caller,
+    /// True on a webhook: its sender gets empty answers.
+    pub webhook: Option<Arc<Webhook>>,
+    /// The path must not be written down: it holds, or could hold, a credential.
+    pub path_is_secret: bool,
+}
+
+/// Proof that a request passed every step. Forwarding needs one.
+#[derive(Debug)]
+pub struct Admitted {
+    target: Target,
+    strip: Vec<HeaderName>,
+    query: Query,
+    upstream_path: Option<Box<str>>,
+    scope: Option<ScopeName>,
+    taken: Option<Taken>,
+    wants_upgrade: bool,
+}
+
+/// What becomes of the query.
+#[derive(Debug)]
+enum Query {
+    AsSent,
+    Without(String),
+}
+
+impl Gate {
+    /// The same gate with other keys.
+    #[must_use]
+    pub fn with_keys(&self, keys: Arc<KeySet>) -> Self {
+        Self { keys, ..self.clone() }
+    }
+
+    /// Judges one request. What is learned is left in `trail` whatever the verdict.
+    ///
+    /// # Errors
+    /// The first [`Denial`] in the order of the steps.
+    pub fn judge(
+        &self,
+        parts: &Parts,
+        peer: IpAddr,
+        now: Now,
+        failures: &Failures,
+        trail: &mut Trail,
+    ) -> Result<Admitted, Denial> {
+        let client = ClientAddr::find(peer, &parts.headers, &self.trusted_proxies);
+        trail.client = Some(client);
+        let head = request_head::judge(parts, &self.listed_names)?;
+        match self.route(head.target.path(), trail) {
+            Destination::Webhook(webhook) => self.delivery(&webhook, parts, head, client, failures, trail),
+            Destination::Public => self.keyless(parts, head, client, trail),
+            Destination::Api => self.with_key(parts, head, client, now, failures, trail),
+        }
+    }
+
+    fn route(&self, path: &str, trail: &mut Trail) -> Destination {
+        if let Some(webhook) = self.webhooks.iter().find(|webhook| *webhook.path == *path) {
+            trail.stats = Arc::clone(&webhook.stats);
+            trail.webhook = Some(Arc::clone(webhook));
+            return Destination::Webhook(Arc::clone(webhook));
+        }
+        match self.routes.iter().find(|route| route.pattern.matches(path)) {
+            Some(route) => {
+                trail.stats = Arc::clone(&route.stats);
+                match route.access {
+                    Access::Public => Destination::Public,
+                    Access::Key => Destination::Api,
+                }
+            }
+            None => {
+                trail.stats = Arc::clone(&self.api);
+                Destination::Api
+            }
+        }
+    }
+
+    fn with_key(
+        &self,
+        parts: &Parts,
+        head: Head,
+        client: ClientAddr,
+        now: Now,
+        failures: &Failures,
+        trail: &mut Trail,
+    ) -> Result<Admitted, Denial> {
+        self.allow_from.permit(client)?;
+        let refuse = |denial: Denial| {
+            if denial.is_authentication_failure() {
+                failures.refuse(denial, client.group(), self.failure_rate)
+            } else {
+                denial
+            }
+        };
+        let claim = self.places.find(&parts.headers).map_err(refuse)?;
+        let holder = self.prove(&claim, now, trail).map_err(refuse)?;
+        let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
+        if head.target.has_path_parameter {
+            return Err(Denial::Ambiguous(Ambiguity::PathParameter));
+        }
+        let scope = self.permit(&holder, &parts.method, head.target.path(), client)?;
+        let taken = holder.state.take().map_err(Denial::RateLimited)?;
+        Ok(Admitted {
+            query: without_override(&head.target),
+            target: head.target,
+            strip,
+            upstream_path: None,
+            scope: Some(scope.clone()),
+            taken: Some(taken),
+            wants_upgrade: head.facts.wants_upgrade,
+        })
+    }
+
+    /// The holder of the presented key, noted in the trail also where the key is no longer good.
+    fn prove(&self, claim: &Presented<'_>, now: Now, trail: &mut Trail) -> Result<Arc<Holder>, Denial> {
+        match self.keys.prove(&KeyDigest::of(claim.text), now.wall) {
+            Ok(holder) => {
+                holder.state.used(now.wall);
+                trail.caller = Caller::Key(Arc::clone(holder));
+                Ok(Arc::clone(holder))
+            }
+            Err(unproved) => {
+                if let Some(holder) = unproved.holder {
+                    trail.caller = Caller::Key(Arc::clone(holder));
+                }
+                Err(unproved.denial)
+            }
+        }
+    }
+
+    fn permit(
+        &self,
+        holder: &Holder,
+        method: &Method,
+        path: &str,
+        client: ClientAddr,
+    ) -> Result<&ScopeName, Denial> {
+        holder.key.allow_from.permit(client)?;
+        self.scopes.covering(&holder.key.scopes, method, path).ok_or(Denial::ScopeMissing)
+    }
+
+    /// Fields that must not go on. The presented key is looked for wherever it may have been repeated: a header that
+    /// holds it is left out, a target that holds it is refused.
+    fn without_credential(
+        &self,
+        claim: &Presented<'_>,
+        headers: &HeaderMap,
+        head: &Head,
+        trail: &mut Trail,
+    ) -> Result<Vec<HeaderName>, Denial> {
+        let mut strip = head.facts.not_forwarded.clone();
+        if self.presented_key == PresentedKey::Forwarded {
+            return Ok(strip);
+        }
+        strip.push(claim.header.clone());
+        if contains(head.target.path_and_query().as_str().as_bytes(), claim.text) {
+            trail.path_is_secret = true;
+            return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
+        }
+        for (name, value) in headers {
+            if name != claim.header && contains(value.as_bytes(), claim.text) {
+                strip.push(name.clone());
+            }
+        }
+        Ok(strip)
+    }
+
+    fn delivery(
+        &self,
+        webhook: &Webhook,
+        parts: &Parts,
+        head: Head,
+        client: ClientAddr,
+        failures: &Failures,
+        trail: &mut Trail,
+    ) -> Result<Admitted, Denial> {
+        let list = if webhook.allow_from.is_open() { &self.allow_from } else { &webhook.allow_from };
+        list.permit(client)?;
+        if !webhook.methods.contains(&parts.method) {
+            return Err(Denial::MethodNotAllowed);
+        }
+        webhook.proof.by_head(&parts.headers, head.target.query()).map_err(|denial| {
+            if denial.is_authentication_failure() {
+                failures.refuse(denial, client.group(), self.failure_rate)
+            } else {
+                denial
+            }
+        })?;
+        trail.caller = Caller::Keyless;
+        let mut strip = self.own_keys(parts, &head);
+        let Proof::Token(token) = &webhook.proof;
+        let query = match token.place() {
+            TokenPlace::Header(name) => {
+                strip.extend(same_names(&parts.headers, name));
+                without_override(&head.target)
+            }
+            TokenPlace::Query(name) => {
+                Query::Without(without_parameter(head.target.query().unwrap_or_default(), name))
+            }
+        };
+        Ok(Admitted {
+            target: head.target,
+            strip,
+            query,
+            upstream_path: webhook.upstream_path.clone(),
+            scope: None,
+            taken: None,
+            wants_upgrade: false,
+        })
+    }
+
+    fn keyless(
+        &self,
+        parts: &Parts,
+        head: Head,
+        client: ClientAddr,
+        trail: &mut Trail,
+    ) -> Result<Admitted, Denial> {
+        self.allow_from.permit(client)?;
+        trail.caller = Caller::Keyless;
+        Ok(Admitted {
+            strip: self.own_keys(parts, &head),
+            target: head.target,
+            query: Query::AsSent,
+            upstream_path: None,
+            scope: None,
+            taken: None,
+            wants_upgrade: head.facts.wants_upgrade,
+        })
+    }
+
+    /// On routes that need no key, a key of ours in its usual place still does not go on; the CRM's own tokens do.
+    fn own_keys(&self, parts: &Parts, head: &Head) -> Vec<HeaderName> {
+        let mut strip = head.facts.not_forwarded.clone();
+        let holds_own = |name: &HeaderName| {
+            parts.headers.get_all(name).iter().any(|value| {
+                value.as_bytes().split(|byte| *byte == b' ').any(api_key::is_own)
+            })
+        };
+        strip.extend(self.places.present_in(&parts.headers).filter(|name| holds_own(name)).cloned());
+        strip
+    }
+}
+
+enum Destination {
+    Webhook(Arc<Webhook>),
+    Public,
+    Api,
+}
+
+impl Trail {
+    /// Nothing learned yet.
+    pub const fn new(nowhere: Arc<RouteStats>) -> Self {
+        Self { client: None, stats: nowhere, caller: Caller::Unknown, webhook: None, path_is_secret: false }
+    }
+}
+
+impl Admitted {
+    /// Fields of the request that do not go on.
+    pub fn strip(&self) -> &[HeaderName] {
+        &self.strip
+    }
+
+    /// Path and query for the CRM: as judged, but for a webhook's own path and what was taken out of the query.
+    pub fn upstream_target(&self) -> PathAndQuery {
+        let query = match &self.query {
+            Query::AsSent if self.upstream_path.is_none() => return self.target.path_and_query().clone(),
+            Query::AsSent => self.target.query().unwrap_or_default(),
+            Query::Without(query) => query,
+        };
+        let path = self.upstream_path.as_deref().unwrap_or_else(|| self.target.path());
+        let mark = if query.is_empty() { "" } else { "?" };
+        // Parts of judged targets and configured paths, both of which the grammar holds.
+        format!("{path}{mark}{query}").parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    }
+
+    /// The scope that allowed it.
+    pub const fn scope(&self) -> Option<&ScopeName> {
+        self.scope.as_ref()
+    }
+
+    /// The token that was taken.
+    pub const fn taken(&self) -> Option<Taken> {
+        self.taken
+    }
+
+    /// True if the client asks for a protocol change.
+    pub const fn wants_upgrade(&self) -> bool {
+        self.wants_upgrade
+    }
+}
+
+/// Rails and Laravel read a method from `_method`; the one that was judged must be the one that acts.
+fn without_override(target: &Target) -> Query {
+    match target.query() {
+        Some(query) if query.contains("_method") => Query::Without(without_parameter(query, "_method")),
+        Some(_) | None => Query::AsSent,
+    }
+}
+
+fn same_names<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = HeaderName> + 'a {
+    headers
+        .keys()
+        .filter(move |given| same_name(given.as_str(), name.as_str()))
+        .cloned()
+}
+
+/// True if `needle` stands in `hay`. Most values are shorter than a key, and those cost one comparison.
+fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    !needle.is_empty() && hay.len() >= needle.len() && hay.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,0 +1,239 @@
+//! Series with a key label, made at scrape time from the key states: 10,000 keys that are never used cost nothing, and the
+//! series of a key that leaves the file leave with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::clock::{Clock, WallTime};
+use crate::denial::{Denial, REASONS};
+use crate::keys::key::Standing;
+use crate::keys::set::{Holder, KeySet};
+use crate::outcome::{API_ROUTE, RouteStats};
+
+/// The label of keys beyond the cap.
+const OTHER: &str = "other";
+/// The label of callers whose key is not known.
+const UNKNOWN: &str = "unknown";
+
+#[derive(Clone)]
+pub(super) struct ByKey(Arc<Inner>);
+
+struct Inner {
+    keys: ArcSwap<KeySet>,
+    /// Keys from the top of the file that get a label of their own.
+    cap: usize,
+    clock: Clock,
+    strangers: [AtomicU64; REASONS.len()],
+    routes: RwLock<Vec<Arc<RouteStats>>>,
+    descs: Vec<Desc>,
+}
+
+/// Name, help and labels of one family.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    kind: MetricType,
+}
+
+const REQUESTS: Family = Family {
+    name: "requests_total",
+    help: "Answered requests by key id, route and class of status.",
+    labels: &["key", "route", "code_class"],
+    kind: MetricType::COUNTER,
+};
+const DENIED: Family = Family {
+    name: "denied_total",
+    help: "Requests that were refused or could not be answered, by key id and reason.",
+    labels: &["key", "reason"],
+    kind: MetricType::COUNTER,
+};
+const INFO: Family =
+    Family { name: "key_info", help: "1, with the title of a key.", labels: &["key", "title"], kind: MetricType::GAUGE };
+const CREATED: Family = Family {
+    name: "key_created_timestamp_seconds",
+    help: "When a key was made.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
+const EXPIRES: Family = Family {
+    name: "key_expires_timestamp_seconds",
+    help: "When a key stops working; 0 for never.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
+const LAST_USED: Family = Family {
+    name: "key_last_used_timestamp_seconds",
+    help: "When a key was last proved; absent if never since the start.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
+const KEYS: Family =
+    Family { name: "keys", help: "Keys in the file by state.", labels: &["state"], kind: MetricType::GAUGE };
+
+impl ByKey {
+    pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
+        let desc = |family: &Family| {
+            let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
+            Desc::new(family.name.to_owned(), family.help.to_owned(), labels, std::collections::HashMap::new())
+        };
+        let descs = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED, &KEYS]
+            .into_iter()
+            .map(desc)
+            .collect::<Result<_, _>>()?;
+        let strangers = std::array::from_fn(|_| AtomicU64::new(0));
+        Ok(Self(Arc::new(Inner { keys: ArcSwap::default(), cap, clock, strangers, routes: RwLock::default(), descs })))
+    }
+
+    pub(super) fn stranger_denied(&self, denial: Denial) {
+        if let Some(counter) = self.0.strangers.get(denial.index()) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the keys that scrapes read from now on.
+    pub(super) fn read_keys(&self, keys: Arc<KeySet>) {
+        self.0.keys.store(keys);
+    }
+
+    /// Sets the routes that the next scrape reads.
+    pub(super) fn read_routes(&self, routes: Vec<Arc<RouteStats>>) {
+        *self.0.routes.write() = routes;
+    }
+}
+
+impl Collector for ByKey {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let snapshot = self.0.keys.load();
+        let keys = snapshot.all();
+        let (labelled, others) = keys.split_at_checked(self.0.cap).unwrap_or((keys, &[]));
+        [
+            family(&REQUESTS, self.requests(labelled, others)),
+            family(&DENIED, self.denied(labelled, others)),
+            family(&INFO, labelled.iter().map(|it| gauge(&INFO, &[id(it), it.key.title.as_str()], 1)).collect()),
+            family(&CREATED, stamps(&CREATED, labelled, |it| it.key.created)),
+            family(&EXPIRES, stamps(&EXPIRES, labelled, |it| Some(it.key.expires.unwrap_or_default()))),
+            family(&LAST_USED, stamps(&LAST_USED, labelled, |it| it.state.last_used())),
+            family(&KEYS, self.states(keys)),
+        ]
+        .into_iter()
+        .filter(|family| !family.get_metric().is_empty())
+        .collect()
+    }
+}
+
+impl ByKey {
+    fn requests(&self, labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
+        let api = API_ROUTE;
+        let mut out = Vec::new();
+        for holder in labelled {
+            out.extend(holder.state.answers().map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)));
+        }
+        for (class, count) in summed(others.iter().flat_map(|holder| holder.state.answers())) {
+            out.push(counter(&REQUESTS, &[OTHER, api, class], count));
+        }
+        for route in self.0.routes.read().iter() {
+            out.extend(route.answers().map(|(label, class, count)| counter(&REQUESTS, &[label, route.name(), class], count)));
+        }
+        out
+    }
+
+    fn denied(&self, labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
+        let mut out = Vec::new();
+        for holder in labelled {
+            out.extend(holder.state.denials().map(|(reason, count)| counter(&DENIED, &[id(holder), reason], count)));
+        }
+        for (reason, count) in summed(others.iter().flat_map(|holder| holder.state.denials())) {
+            out.push(counter(&DENIED, &[OTHER, reason], count));
+        }
+        for (reason, count) in REASONS.iter().zip(&self.0.strangers) {
+            out.push(counter(&DENIED, &[UNKNOWN, reason], count.load(Ordering::Relaxed)));
+        }
+        out
+    }
+
+    fn states(&self, keys: &[Arc<Holder>]) -> Vec<Metric> {
+        let now = self.0.clock.wall();
+        let (mut active, mut expired, mut revoked) = (0, 0, 0);
+        for holder in keys {
+            match (holder.key.standing, holder.key.expires) {
+                (Standing::Revoked, _) => revoked += 1,
+                (Standing::Live, Some(expires)) if expires <= now => expired += 1,
+                (Standing::Live, Some(_) | None) => active += 1,
+            }
+        }
+        [("active", active), ("expired", expired), ("revoked", revoked)]
+            .into_iter()
+            .map(|(state, count)| gauge(&KEYS, &[state], count))
+            .collect()
+    }
+}
+
+fn id(holder: &Holder) -> &str {
+    holder.key.id.as_str()
+}
+
+fn stamps(of: &Family, holders: &[Arc<Holder>], stamp: impl Fn(&Holder) -> Option<WallTime>) -> Vec<Metric> {
+    holders
+        .iter()
+        .filter_map(|holder| stamp(holder).map(|at| gauge(of, &[id(holder)], at.unix_secs())))
+        .collect()
+}
+
+fn summed(counts: impl Iterator<Item = (&'static str, u64)>) -> std::collections::BTreeMap<&'static str, u64> {
+    counts.fold(std::collections::BTreeMap::new(), |mut sums, (name, count)| {
+        *sums.entry(name).or_default() += count;
+        sums
+    })
+}
+
+fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(of.name.to_owned());
+    family.set_help(of.help.to_owned());
+    family.set_field_type(of.kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
+    let mut metric = Metric::from_label(labels(of, values));
+    let mut counter = Counter::default();
+    counter.set_value(super::as_f64(count));
+    metric.set_counter(counter);
+    metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has only f64; seconds and counts stay far below 2^53")]
+fn gauge(of: &Family, values: &[&str], value: i64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value as f64);
+    let mut metric = Metric::from_label(labels(of, values));
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn labels(of: &Family, values: &[&str]) -> Vec<LabelPair> {
+    let mut pairs: Vec<LabelPair> = of
+        .labels
+        .iter()
+        .zip(values)
+        .map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        })
+        .collect();
+    pairs.sort_by(|a, b| a.name().cmp(b.name()));
+    pairs
+}

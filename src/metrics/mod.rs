@@ -1,0 +1,276 @@
+//! Every metric, in an own registry. A field's doc comment is its help text in spirit; the text itself stands beside it.
+//!
+//! Call sites say what happened ([`Metrics::answered`], [`Metrics::ended`]) and never name labels. A key label is only
+//! ever an id from the key file. Handles are resolved when a route or key is loaded, never per request.
+
+mod by_key;
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    PullingGauge, Registry, TextEncoder,
+};
+
+use crate::clock::Clock;
+use crate::denial::Denial;
+use crate::gate::Trail;
+use crate::keys::set::KeySet;
+use crate::limits::failures::Failures;
+use crate::outcome::{Caller, Outcome, RouteStats};
+use by_key::ByKey;
+
+/// Bounds of the histograms of whole requests and of the CRM, in seconds.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Bounds of the histogram of Sidelock's own share, in seconds.
+const OWN_SECONDS: [f64; 9] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
+
+/// All metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    routes: DashMap<Arc<str>, Arc<RouteStats>>,
+    by_key: ByKey,
+    duration: HistogramVec,
+    upstream: HistogramVec,
+    overhead: Histogram,
+    auth_failures: IntCounterVec,
+    deliveries: IntCounterVec,
+    reloads: IntCounterVec,
+    last_reload_successful: IntGauge,
+    last_reload_success: Gauge,
+    /// Connections to the CRM: `active` carries a request, `idle` waits for one.
+    pub upstream_connections: IntGaugeVec,
+    /// Requests between head and last byte.
+    pub in_flight: IntGauge,
+    /// Client connections open now.
+    pub connections: IntGauge,
+    /// Client connections closed at once because a limit was reached.
+    pub connections_shed: IntCounter,
+    /// Access log lines dropped because the queue was full.
+    pub log_lines_dropped: IntCounter,
+}
+
+/// A reload as it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// New content is in force.
+    Accepted,
+    /// New content was refused; the last good one stays.
+    Refused,
+    /// A refused file is back at the content that is in force.
+    Restored,
+}
+
+impl Metrics {
+    /// Registers everything. `failures` is read when a scrape comes.
+    ///
+    /// # Errors
+    /// A metric that is registered twice: a mistake in this file, which the first test run shows.
+    pub fn new(
+        failures: Arc<Failures>,
+        key_labels: usize,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new_custom(Some("sidelock".into()), None)?;
+        let by_key = ByKey::new(key_labels, clock.clone())?;
+        let metrics = Self {
+            routes: DashMap::new(),
+            duration: histogram_vec("request_duration_seconds", "From complete request head to last byte of the answer.")?,
+            upstream: histogram_vec("upstream_duration_seconds", "From sending a request to the CRM to its response head.")?,
+            overhead: Histogram::with_opts(
+                HistogramOpts::new("overhead_seconds", "Time to the response head that the CRM did not take.")
+                    .buckets(OWN_SECONDS.to_vec()),
+            )?,
+            auth_failures: counter_vec("auth_failures_total", "Refused credentials by reason.", &["reason"])?,
+            deliveries: counter_vec("webhook_deliveries_total", "Webhook deliveries by result.", &["webhook", "result"])?,
+            reloads: counter_vec("reloads_total", "Reloads of key file or configuration by result.", &["result"])?,
+            last_reload_successful: IntGauge::new("last_reload_successful", "1 if what is on disk is in force, 0 if it was refused.")?,
+            last_reload_success: Gauge::new("last_reload_success_timestamp_seconds", "When content was last taken into force.")?,
+            upstream_connections: IntGaugeVec::new(
+                Opts::new("upstream_connections", "Connections to the CRM by state (active, idle)."),
+                &["state"],
+            )?,
+            in_flight: IntGauge::new("in_flight", "Requests between head and last byte.")?,
+            connections: IntGauge::new("connections", "Client connections open now.")?,
+            connections_shed: IntCounter::new("connections_shed_total", "Client connections refused because a limit was reached.")?,
+            log_lines_dropped: IntCounter::new("log_lines_dropped_total", "Access log lines dropped because the queue was full.")?,
+            by_key,
+            registry,
+        };
+        metrics.register(failures)?;
+        Ok(Arc::new(metrics))
+    }
+
+    fn register(&self, failures: Arc<Failures>) -> Result<(), prometheus::Error> {
+        let own: [Box<dyn Collector>; 14] = [
+            Box::new(self.duration.clone()),
+            Box::new(self.upstream.clone()),
+            Box::new(self.overhead.clone()),
+            Box::new(self.auth_failures.clone()),
+            Box::new(self.deliveries.clone()),
+            Box::new(self.reloads.clone()),
+            Box::new(self.last_reload_successful.clone()),
+            Box::new(self.last_reload_success.clone()),
+            Box::new(self.upstream_connections.clone()),
+            Box::new(self.in_flight.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.connections_shed.clone()),
+            Box::new(self.log_lines_dropped.clone()),
+            Box::new(self.by_key.clone()),
+        ];
+        own.into_iter().try_for_each(|collector| self.registry.register(collector))?;
+        let worst = Arc::clone(&failures);
+        self.registry.register(Box::new(PullingGauge::new(
+            "auth_failure_worst_source",
+            "Highest number of refused credentials from one address (IPv6: one /64) in the current five minutes.",
+            Box::new(move || as_f64(worst.worst())),
+        )?))?;
+        self.registry.register(Box::new(PullingGauge::new(
+            "auth_failure_sources",
+            "Addresses with refused credentials that are remembered now.",
+            Box::new(move || as_f64(u64::try_from(failures.remembered()).unwrap_or(u64::MAX))),
+        )?))?;
+        let build = IntGaugeVec::new(Opts::new("build_info", "1, with the version as a label."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        self.registry.register(Box::new(build))?;
+        for state in ["active", "idle"] {
+            self.upstream_connections.with_label_values(&[state]).set(0);
+        }
+        for result in ["accepted", "refused", "restored"] {
+            self.reloads.with_label_values(&[result]).inc_by(0);
+        }
+        Ok(())
+    }
+
+    /// The record of the route called `name`, made if it is new.
+    pub fn route(&self, name: &str) -> Arc<RouteStats> {
+        if let Some(known) = self.routes.get(name) {
+            return Arc::clone(&known);
+        }
+        let name: Arc<str> = name.into();
+        let stats = RouteStats::new(
+            Arc::clone(&name),
+            self.duration.with_label_values(&[&*name]),
+            self.upstream.with_label_values(&[&*name]),
+        );
+        Arc::clone(&self.routes.entry(name).or_insert_with(|| Arc::new(stats)))
+    }
+
+    /// A request was answered with `status`: by the CRM, or by us for `denial`.
+    pub fn answered(&self, trail: &Trail, status: http::StatusCode, denial: Option<Denial>) {
+        match &trail.caller {
+            Caller::Key(holder) => holder.state.answered(status),
+            Caller::Keyless => trail.stats.answered(true, status),
+            Caller::Unknown => trail.stats.answered(false, status),
+        }
+        if let Some(denial) = denial {
+            self.denied(trail, denial);
+        }
+        if let Some(webhook) = &trail.webhook {
+            let result = match denial {
+                Some(denial) => denial.reason(),
+                None if status.is_success() => "accepted",
+                None => "upstream_error",
+            };
+            self.deliveries.with_label_values(&[&*webhook.name, result]).inc();
+        }
+    }
+
+    fn denied(&self, trail: &Trail, denial: Denial) {
+        match &trail.caller {
+            Caller::Key(holder) => holder.state.denied(denial),
+            Caller::Keyless | Caller::Unknown => self.by_key.stranger_denied(denial),
+        }
+        if denial.is_authentication_failure() {
+            self.auth_failures.with_label_values(&[denial.reason()]).inc();
+        }
+    }
+
+    /// A connection was closed because its bytes were no HTTP request at all.
+    pub fn unreadable(&self, denial: Denial) {
+        self.by_key.stranger_denied(denial);
+    }
+
+    /// The CRM's response head came: `upstream` is its share, `own` is ours.
+    pub fn upstream_answered(&self, stats: &RouteStats, upstream: std::time::Duration, own: std::time::Duration) {
+        stats.upstream.observe(upstream.as_secs_f64());
+        self.overhead.observe(own.as_secs_f64());
+    }
+
+    /// A request ended.
+    pub fn ended(&self, stats: &RouteStats, outcome: &Outcome) {
+        stats.duration.observe(outcome.total.as_secs_f64());
+    }
+
+    /// A reload ended at `wall`.
+    pub fn reloaded(&self, result: Reload, wall: crate::clock::WallTime) {
+        let label = match result {
+            Reload::Accepted => "accepted",
+            Reload::Refused => "refused",
+            Reload::Restored => "restored",
+        };
+        self.reloads.with_label_values(&[label]).inc();
+        self.started(result, wall);
+    }
+
+    /// Sets the reload gauges without counting a reload.
+    pub fn started(&self, result: Reload, wall: crate::clock::WallTime) {
+        self.last_reload_successful.set(i64::from(result != Reload::Refused));
+        if result != Reload::Refused {
+            self.last_reload_success.set(as_f64(u64::try_from(wall.unix_secs()).unwrap_or(0)));
+        }
+    }
+
+    /// The keys that scrapes read from now on.
+    pub fn read_keys(&self, keys: Arc<KeySet>) {
+        self.by_key.read_keys(keys);
+    }
+
+    /// Forgets routes that the configuration no longer has.
+    pub fn retain_routes(&self, keep: impl Fn(&str) -> bool) {
+        self.routes.retain(|name, _| {
+            let kept = keep(name);
+            if !kept {
+                // A route that was never used has no series to remove.
+                drop(self.duration.remove_label_values(&[&**name]));
+                drop(self.upstream.remove_label_values(&[&**name]));
+            }
+            kept
+        });
+    }
+
+    /// The exposition in Prometheus's text format 0.0.4.
+    ///
+    /// # Errors
+    /// Nothing that a caller can mend; the admin listener answers 500.
+    pub fn exposition(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.by_key.read_routes(self.routes.iter().map(|route| Arc::clone(&route)).collect());
+        let mut families = self.registry.gather();
+        // The process collector's names are the field's own and carry no prefix.
+        families.extend(prometheus::process_collector::ProcessCollector::for_self().collect());
+        let mut out = Vec::with_capacity(64 * 1024);
+        TextEncoder::new().encode(&families, &mut out)?;
+        Ok(out)
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn histogram_vec(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), &["route"])
+}
+
+fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus has only f64; counts stay far below 2^53")]
+const fn as_f64(value: u64) -> f64 {
+    value as f64
+}

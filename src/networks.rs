@@ -1,0 +1,79 @@
+//! Sets of networks, for membership only: sorted ranges and a binary search, whatever their number.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A set of CIDR networks. IPv4 lives in its mapped IPv6 range, so that one order holds for both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// Disjoint, ascending, inclusive.
+    ranges: Box<[(u128, u128)]>,
+}
+
+impl Networks {
+    /// Merges overlapping and adjacent networks.
+    pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
+        let mut ranges: Vec<(u128, u128)> = networks
+            .into_iter()
+            .map(|net| (as_number(net.network()), as_number(net.broadcast())))
+            .collect();
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = (*end).max(last),
+                Some(_) | None => merged.push((first, last)),
+            }
+        }
+        Self { ranges: merged.into_boxed_slice() }
+    }
+
+    /// True if no address is in the set.
+    pub const fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Membership.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let number = as_number(ip);
+        let after = self.ranges.partition_point(|(first, _)| *first <= number);
+        after.checked_sub(1).and_then(|at| self.ranges.get(at)).is_some_and(|(_, last)| number <= *last)
+    }
+}
+
+fn as_number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn edges() {
+        let set = Networks::new(["10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()));
+        for (ip, inside) in [
+            ("9.255.255.255", false), ("10.0.0.0", true), ("11.255.255.255", true), ("12.0.0.0", false),
+            ("2001:db8::1", true), ("2001:db9::", false), ("::ffff:10.1.1.1", true), ("::", false),
+        ] {
+            assert_eq!(set.contains(ip.parse().unwrap()), inside, "{ip}");
+        }
+        assert_eq!(set.ranges.len(), 2);
+        assert!(!Networks::default().contains("10.0.0.1".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_linear_scan(nets in prop::collection::vec((any::<u32>(), 0_u8..=32), 0..40), ip: u32) {
+            let nets: Vec<IpNet> = nets.into_iter()
+                .map(|(bits, len)| ipnet::Ipv4Net::new(bits.into(), len).unwrap().trunc().into()).collect();
+            let ip = IpAddr::V4(ip.into());
+            prop_assert_eq!(Networks::new(nets.clone()).contains(ip), nets.iter().any(|net| net.contains(&ip)));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How a request ended, as a value: metrics and the access log are told once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::Histogram;
+
+use crate::client_addr::ClientAddr;
+use crate::clock::WallTime;
+use crate::denial::Denial;
+use crate::keys::set::Holder;
+use crate::keys::state::CLASSES;
+
+/// Who sent a request, as far as it is proved.
+#[derive(Clone, Debug, Default)]
+pub enum Caller {
+    /// Nobody known: a stranger, or a request refused before anyone was asked.
+    #[default]
+    Unknown,
+    /// A route that needs no key, or a proved webhook delivery.
+    Keyless,
+    /// The holder of a stored key, whether or not it was admitted.
+    Key(Arc<Holder>),
+}
+
+/// The route label of everything that needs a key.
+pub const API_ROUTE: &str = "api";
+/// The route label of requests refused before they had a route.
+pub const NO_ROUTE: &str = "none";
+
+/// One route's record: its name, its counters by status class, its histograms.
+#[derive(Debug)]
+pub struct RouteStats {
+    name: Arc<str>,
+    /// From the complete head to the last byte, in seconds.
+    pub duration: Histogram,
+    /// From sending the request to the CRM to its response head, in seconds.
+    pub upstream: Histogram,
+    unknown: [AtomicU64; CLASSES.len()],
+    keyless: [AtomicU64; CLASSES.len()],
+}
+
+impl RouteStats {
+    /// A record that starts at zero.
+    pub fn new(name: Arc<str>, duration: Histogram, upstream: Histogram) -> Self {
+        Self { name, duration, upstream, unknown: Default::default(), keyless: Default::default() }
+    }
+
+    /// The route's name.
+    pub const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Counts an answer to a caller without a key.
+    pub fn answered(&self, proved: bool, status: StatusCode) {
+        let counters = if proved { &self.keyless } else { &self.unknown };
+        if let Some(counter) = counters.get(usize::from(status.as_u16() / 100).wrapping_sub(1)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Answers as `(key label, class, count)`, those that happened at all.
+    pub fn answers(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let of = |label: &'static str, counters: &[AtomicU64; CLASSES.len()]| {
+            let counts: Vec<u64> = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).collect();
+            CLASSES.iter().copied().zip(counts).map(move |(class, count)| (label, class, count))
+        };
+        of("unknown", &self.unknown).chain(of("none", &self.keyless)).filter(|(_, _, count)| *count > 0)
+    }
+}
+
+/// Everything that is recorded of one request.
+#[derive(Debug)]
+pub struct Outcome {
+    /// When the head was complete.
+    pub at: WallTime,
+    /// The id that the client was told.
+    pub request_id: RequestId,
+    /// The client's address.
+    pub client: Option<ClientAddr>,
+    /// The method.
+    pub method: Method,
+    /// The path as sent, without query; `None` where it could hold a credential.
+    pub path: Option<Box<str>>,
+    /// The name of the route.
+    pub route: Arc<str>,
+    /// Who sent it.
+    pub caller: Caller,
+    /// The scope that allowed it.
+    pub scope: Option<Box<str>>,
+    /// The status that the client got; `None` if it left before an answer.
+    pub status: Option<StatusCode>,
+    /// Why it was refused.
+    pub denial: Option<Denial>,
+    /// How it ended.
+    pub ending: Ending,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// From the complete head to the last byte.
+    pub total: Duration,
+    /// From sending the request to the CRM to its response head.
+    pub upstream: Option<Duration>,
+}
+
+/// How the exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was sent whole.
+    Complete,
+    /// The client left before the end; the CRM may have acted on the request.
+    ClientGone,
+    /// The CRM's answer broke off.
+    UpstreamBroke,
+}
+
+impl Ending {
+    /// The word for the access log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamBroke => "upstream_broke",
+        }
+    }
+}
+
+/// An id that the client's answer, the CRM's request and the access log share: 16 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// The id of request `number` of the process whose random `seed` is given.
+    pub fn new(seed: u64, number: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut value = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut text = [b'0'; 16];
+        for slot in text.iter_mut().rev() {
+            *slot = usize::try_from(value & 15).ok().and_then(|at| DIGITS.get(at)).copied().unwrap_or(b'0');
+            value >>= 4;
+        }
+        Self(text)
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}

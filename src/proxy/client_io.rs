@@ -1,0 +1,165 @@
+//! A client's connection with deadlines: for a whole request head, between requests, and for a client that does not read.
+//!
+//! The deadline for a head is one, not a time-out per read. Timers are touched only when a read or write must wait, and
+//! moved only when they fire, so that a busy connection pays next to nothing for them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// What a connection is doing; shared by its reader and its requests.
+#[derive(Debug)]
+pub struct Pace {
+    start: Instant,
+    /// Milliseconds after `start`; [`BUSY`] while a request is worked on. The top bit tells waiting for a head's first
+    /// byte from waiting for its end.
+    deadline: AtomicU64,
+    head: Duration,
+    keep_alive: Duration,
+}
+
+const BUSY: u64 = u64::MAX;
+const BETWEEN_REQUESTS: u64 = 1 << 63;
+
+impl Pace {
+    /// A connection that was just accepted: the first head is due.
+    pub fn new(head: Duration, keep_alive: Duration) -> Arc<Self> {
+        let deadline = AtomicU64::new(millis(head));
+        Arc::new(Self { start: Instant::now(), deadline, head, keep_alive })
+    }
+
+    /// A head is complete.
+    pub fn busy(&self) {
+        self.deadline.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// An answer is complete; the next head may take its time to begin.
+    pub fn idle(&self) {
+        self.deadline.store(self.in_future(self.keep_alive) | BETWEEN_REQUESTS, Ordering::Relaxed);
+    }
+
+    /// Bytes came: if they begin a head, its end is now due.
+    fn bytes_came(&self) {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        if deadline != BUSY && deadline & BETWEEN_REQUESTS != 0 {
+            self.deadline.store(self.in_future(self.head), Ordering::Relaxed);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.deadline.load(Ordering::Relaxed) {
+            BUSY => None,
+            packed => Some(self.start + Duration::from_millis(packed & !BETWEEN_REQUESTS)),
+        }
+    }
+
+    fn in_future(&self, wait: Duration) -> u64 {
+        millis(self.start.elapsed() + wait)
+    }
+}
+
+/// The stream with its deadlines.
+#[derive(Debug)]
+pub struct ClientIo {
+    stream: Stream,
+    pace: Arc<Pace>,
+    write_idle: Duration,
+    reading: Timer,
+    writing: Timer,
+    write_due: Option<Instant>,
+}
+
+impl ClientIo {
+    /// Wraps an accepted stream.
+    pub fn new(stream: Stream, pace: Arc<Pace>, write_idle: Duration) -> Self {
+        Self { stream, pace, write_idle, reading: Timer::default(), writing: Timer::default(), write_due: None }
+    }
+
+    /// A write that got through clears the deadline; one that must wait sets it.
+    fn watch_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_due = None;
+            return written;
+        }
+        let due = *self.write_due.get_or_insert_with(|| Instant::now() + self.write_idle);
+        ready!(self.writing.poll(cx, due));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        let before = buf.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut me.stream).poll_read(cx, buf) {
+            if buf.filled().len() > before {
+                me.pace.bytes_came();
+            }
+            return Poll::Ready(read);
+        }
+        let Some(due) = me.pace.due() else { return Poll::Pending };
+        ready!(me.reading.poll(cx, due));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch_write(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch_write(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// A timer that is moved lazily: later deadlines wait until it fires, earlier ones reset it.
+#[derive(Debug, Default)]
+pub struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Ready when `due` has passed.
+    pub fn poll(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(BETWEEN_REQUESTS - 1).min(BETWEEN_REQUESTS - 1)
+}

@@ -1,0 +1,148 @@
+//! One client connection: counted, bounded, served until it ends or the process drains.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::Stream;
+use pingora_core::server::ShutdownWatch;
+use tokio::io::AsyncWriteExt;
+
+use super::client_io::{ClientIo, Pace};
+use super::{Proxy, exchange};
+use crate::client_addr::AddrGroup;
+use crate::denial::{Ambiguity, Denial};
+
+/// Open client connections, in all and per address. The map holds one entry per connected address, so the limit on
+/// connections bounds it.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: AtomicUsize,
+    by_address: DashMap<AddrGroup, usize>,
+}
+
+/// One counted connection; dropping it counts it out.
+#[derive(Debug)]
+struct Place {
+    proxy: Arc<Proxy>,
+    group: Option<AddrGroup>,
+}
+
+/// pingora's application: each accepted stream becomes one hyper connection.
+#[derive(Clone, Debug)]
+pub struct Accept(pub Arc<Proxy>);
+
+#[async_trait]
+impl ServerApp for Accept {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
+        serve(Arc::clone(&self.0), stream).await;
+        None
+    }
+}
+
+async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
+    let Some(peer) = peer_of(&stream) else { return };
+    let timeouts = proxy.live.load().timeouts;
+    let Some(_place) = Place::take(&proxy, peer) else {
+        proxy.metrics.connections_shed.inc();
+        proxy.metrics.unreadable(Denial::Overloaded);
+        refuse(&mut stream).await;
+        return;
+    };
+    let pace = Pace::new(timeouts.request_head, timeouts.keep_alive);
+    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
+    let service = {
+        let proxy = Arc::clone(&proxy);
+        service_fn(move |request| {
+            pace.busy();
+            let exchange = exchange::run(Arc::clone(&proxy), peer, Arc::clone(&pace), request);
+            async move { Ok::<_, Infallible>(exchange.await) }
+        })
+    };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_header_size(proxy.limits.head)
+        .max_headers(proxy.limits.fields)
+        .max_buf_size(proxy.limits.head.max(64 * 1024))
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let mut draining = proxy.draining.clone();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { drop(draining.wait_for(|draining| *draining).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended
+        && error.is_parse()
+    {
+        proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax));
+    }
+}
+
+fn peer_of(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    Some(digest.peer_addr()?.as_inet()?.ip().to_canonical())
+}
+
+/// Told before anything was read: the client may try again.
+async fn refuse(stream: &mut Stream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let told = async {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await
+    };
+    // Whether a client that is turned away hears it is its own affair.
+    drop(tokio::time::timeout(std::time::Duration::from_secs(1), told).await);
+}
+
+impl Place {
+    fn take(proxy: &Arc<Proxy>, peer: IpAddr) -> Option<Self> {
+        let connections = &proxy.connections;
+        if connections.open.fetch_add(1, Ordering::Relaxed) >= proxy.limits.connections {
+            connections.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        proxy.metrics.connections.inc();
+        // A trusted proxy brings many clients over its own address.
+        let trusted = proxy.live.load().gate.trusted_proxies.contains(peer);
+        let mut place = Self { proxy: Arc::clone(proxy), group: None };
+        if !trusted {
+            let group = AddrGroup::of(peer);
+            let mut count = connections.by_address.entry(group).or_insert(0);
+            if *count >= proxy.limits.connections_per_address {
+                drop(count);
+                return None;
+            }
+            *count += 1;
+            place.group = Some(group);
+        }
+        Some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let connections = &self.proxy.connections;
+        connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.proxy.metrics.connections.dec();
+        if let Some(group) = self.group
+            && let Entry::Occupied(mut entry) = connections.by_address.entry(group)
+        {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The answer on its way to the client: from the CRM, or our own.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::client_io::Timer;
+use super::record::Record;
+use super::upstream::Lease;
+use crate::outcome::Ending;
+
+/// An answer's body, with the record of its request, which ends with it.
+#[derive(Debug)]
+pub enum Answer {
+    /// Our own.
+    Whole(Whole),
+    /// The CRM's.
+    Streaming(Box<Download>),
+    /// Nothing, while the record lives on in a tunnel.
+    Tunnelled,
+}
+
+/// A body of our own.
+#[derive(Debug)]
+pub struct Whole {
+    body: Option<Bytes>,
+    record: Box<Record>,
+}
+
+/// The CRM's body on its way.
+#[derive(Debug)]
+pub struct Download {
+    body: Incoming,
+    record: Box<Record>,
+    lease: Option<Lease>,
+    idle: Duration,
+    timer: Timer,
+    due: Option<Instant>,
+}
+
+/// The CRM's answer broke off; the client's connection is cut, so that it can tell.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub struct DownloadBroke;
+
+impl Answer {
+    /// A body of our own, possibly empty.
+    pub fn whole(body: Bytes, mut record: Box<Record>) -> Self {
+        record.bytes_out = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        record.ending = Ending::Complete;
+        Self::Whole(Whole { body: (!body.is_empty()).then_some(body), record })
+    }
+
+    /// The CRM's body; its connection goes back to the pool at the end.
+    pub fn streaming(body: Incoming, mut record: Box<Record>, lease: Lease, idle: Duration) -> Self {
+        if body.is_end_stream() {
+            record.ending = Ending::Complete;
+            lease.give_back();
+            return Self::Whole(Whole { body: None, record });
+        }
+        Self::Streaming(Box::new(Download {
+            body,
+            record,
+            lease: Some(lease),
+            idle,
+            timer: Timer::default(),
+            due: None,
+        }))
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = DownloadBroke;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, DownloadBroke>>> {
+        match &mut *self {
+            Self::Tunnelled => Poll::Ready(None),
+            Self::Whole(whole) => Poll::Ready(whole.body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Streaming(download) => download.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Tunnelled => true,
+            Self::Whole(whole) => whole.body.is_none(),
+            Self::Streaming(download) => download.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Tunnelled => SizeHint::with_exact(0),
+            Self::Whole(whole) => SizeHint::with_exact(whole.record.bytes_out),
+            Self::Streaming(download) => download.body.size_hint(),
+        }
+    }
+}
+
+impl Download {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroke>>> {
+        let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let due = *self.due.get_or_insert_with(|| Instant::now() + self.idle);
+            ready!(self.timer.poll(cx, due));
+            return self.broke();
+        };
+        self.due = None;
+        match polled {
+            Some(Ok(frame)) => {
+                let fresh = frame.data_ref().map_or(0, Bytes::len);
+                self.record.bytes_out += u64::try_from(fresh).unwrap_or(u64::MAX);
+                if self.body.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => self.broke(),
+            None => {
+                self.complete();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        self.record.ending = Ending::Complete;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    fn broke<T>(&mut self) -> Poll<Option<Result<T, DownloadBroke>>> {
+        self.record.ending = Ending::UpstreamBroke;
+        self.lease = None;
+        Poll::Ready(Some(Err(DownloadBroke)))
+    }
+}

@@ -1,0 +1,117 @@
+//! One request from its complete head to the start of its answer: judge, forward, answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::client_io::Pace;
+use super::download::Answer;
+use super::forward::{self, Scheme};
+use super::record::Record;
+use super::upload::Upload;
+use super::upstream::{Lease, Upstream};
+use super::{Live, Proxy, respond, tunnel};
+use crate::config::Timeouts;
+use crate::denial::Denial;
+use crate::gate::{Admitted, Trail};
+
+/// What the current snapshot decided, and what is needed to carry it out.
+struct Verdict {
+    admitted: Admitted,
+    upstream: Arc<Upstream>,
+    timeouts: Timeouts,
+    body_limit: u64,
+    scheme: Scheme,
+}
+
+/// Answers one request.
+pub async fn run(proxy: Arc<Proxy>, peer: IpAddr, pace: Arc<Pace>, request: Request<Incoming>) -> Response<Answer> {
+    let (parts, body) = request.into_parts();
+    let live = proxy.live.load_full();
+    let trail = Trail::new(Arc::clone(&live.gate.nowhere));
+    let started = proxy.clock.now();
+    let mut record = Record::new(&proxy, pace, started, trail, parts.method.clone());
+    match judge(&live, &proxy, &parts, peer, &mut record) {
+        Err(denial) => respond::refuse(record, denial),
+        Ok(verdict) => {
+            drop(live);
+            forward(verdict, parts, body, record).await
+        }
+    }
+}
+
+fn judge(live: &Live, proxy: &Proxy, parts: &Parts, peer: IpAddr, record: &mut Record) -> Result<Verdict, Denial> {
+    let now = proxy.clock.now();
+    let judged = live.gate.judge(parts, peer, now, &proxy.failures, &mut record.trail);
+    record.set_path(parts.uri.path());
+    let admitted = judged?;
+    record.set_scope(admitted.scope().map(crate::policy::scope::ScopeName::as_str));
+    if declared_length(parts).is_some_and(|length| length > live.body_limit) {
+        return Err(Denial::BodyTooLarge);
+    }
+    Ok(Verdict {
+        admitted,
+        upstream: Arc::clone(&live.upstream),
+        timeouts: live.timeouts,
+        body_limit: live.body_limit,
+        scheme: Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer)),
+    })
+}
+
+fn declared_length(parts: &Parts) -> Option<u64> {
+    parts.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn forward(verdict: Verdict, mut parts: Parts, body: Incoming, mut record: Box<Record>) -> Response<Answer> {
+    let Verdict { admitted, upstream, timeouts, body_limit, scheme } = verdict;
+    let handshake = if admitted.wants_upgrade() {
+        match tunnel::Handshake::find(&mut parts) {
+            Ok(handshake) => handshake,
+            Err(denial) => return respond::refuse(record, denial),
+        }
+    } else {
+        None
+    };
+    forward::request(&mut parts, &admitted, &record.trail, scheme, record.request_id, &upstream);
+    if let Some(handshake) = &handshake {
+        handshake.ask(&mut parts.headers);
+    }
+    let (upload, state) = Upload::new(body, body_limit, timeouts.request_body_idle);
+    if let Some(state) = &state {
+        record.set_upload(Arc::clone(state));
+    }
+    let sent = record.proxy().clock.monotonic();
+    match upstream.send(Request::from_parts(parts, upload), state, &timeouts).await {
+        Err(denial) => respond::refuse(record, denial),
+        Ok((response, lease)) => {
+            record.upstream_answered(sent);
+            answer(response, lease, handshake, &timeouts, record)
+        }
+    }
+}
+
+fn answer(
+    mut response: Response<Incoming>,
+    lease: Lease,
+    handshake: Option<tunnel::Handshake>,
+    timeouts: &Timeouts,
+    mut record: Box<Record>,
+) -> Response<Answer> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return match handshake.filter(|handshake| handshake.is_accepted_by(response.headers())) {
+            Some(handshake) => handshake.open(response, lease, timeouts.stream_idle, record),
+            None => respond::refuse(record, Denial::UpstreamBroken),
+        };
+    }
+    forward::response(response.headers_mut(), record.request_id);
+    record.answered(response.status(), None);
+    let is_stream = response
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let idle = if is_stream { timeouts.stream_idle } else { timeouts.upstream_body_idle };
+    response.map(|body| Answer::streaming(body, record, lease, idle))
+}

@@ -1,0 +1,70 @@
+//! The data path: hyper on pingora-core's listeners and connector.
+//!
+//! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
+//! answer) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`upload`] and
+//! [`download`] (bodies) or [`tunnel`] (WebSockets) → [`record`] (how it ended). [`respond`] is the one place that turns a
+//! refusal into bytes.
+
+pub mod client_io;
+pub mod connection;
+pub mod download;
+pub mod exchange;
+pub mod forward;
+pub mod record;
+pub mod respond;
+pub mod tunnel;
+pub mod upload;
+pub mod upstream;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::access_log::AccessLog;
+use crate::clock::Clock;
+use crate::config::{Limits, Timeouts};
+use crate::gate::Gate;
+use crate::limits::failures::Failures;
+use crate::metrics::Metrics;
+use connection::Connections;
+use upstream::Upstream;
+
+/// Everything that a reload replaces, in one swap.
+#[derive(Debug)]
+pub struct Live {
+    /// What decides.
+    pub gate: Gate,
+    /// The CRM; kept with its connections while its section does not change.
+    pub upstream: Arc<Upstream>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Largest request body, in bytes.
+    pub body_limit: u64,
+}
+
+/// What every request shares.
+#[derive(Debug)]
+pub struct Proxy {
+    /// The current snapshot, loaded once per request.
+    pub live: Arc<ArcSwap<Live>>,
+    /// Addresses with refused credentials.
+    pub failures: Arc<Failures>,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// The record of requests.
+    pub access_log: AccessLog,
+    /// The time.
+    pub clock: Clock,
+    /// Limits that need a restart.
+    pub limits: Limits,
+    /// Open client connections.
+    pub connections: Connections,
+    /// True from the moment that connections should end.
+    pub draining: watch::Receiver<bool>,
+    /// Random start of request ids.
+    pub id_seed: u64,
+    /// Number of the next request.
+    pub next_id: AtomicU64,
+}

@@ -1,0 +1,136 @@
+//! What is known of one request so far. Dropping it, wherever that happens, is the end of the request.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{Method, StatusCode};
+
+use super::Proxy;
+use super::client_io::Pace;
+use super::upload::UploadState;
+use crate::clock::{Moment, Now};
+use crate::denial::Denial;
+use crate::gate::Trail;
+use crate::outcome::{Ending, Outcome, RequestId};
+
+/// The record of one request.
+#[derive(Debug)]
+pub struct Record {
+    proxy: Arc<Proxy>,
+    pace: Option<Arc<Pace>>,
+    started: Now,
+    /// What the gate learned.
+    pub trail: Trail,
+    /// The id that everyone is told.
+    pub request_id: RequestId,
+    method: Method,
+    path: Option<Box<str>>,
+    scope: Option<Box<str>>,
+    status: Option<StatusCode>,
+    denial: Option<Denial>,
+    upstream: Option<std::time::Duration>,
+    /// How the answer ended, once that is known.
+    pub ending: Ending,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    upload: Option<Arc<UploadState>>,
+}
+
+impl Record {
+    /// Starts with a complete head.
+    pub fn new(proxy: &Arc<Proxy>, pace: Arc<Pace>, started: Now, trail: Trail, method: Method) -> Box<Self> {
+        proxy.metrics.in_flight.inc();
+        let number = proxy.next_id.fetch_add(1, Ordering::Relaxed);
+        Box::new(Self {
+            proxy: Arc::clone(proxy),
+            pace: Some(pace),
+            started,
+            trail,
+            request_id: RequestId::new(proxy.id_seed, number),
+            method,
+            path: None,
+            scope: None,
+            status: None,
+            denial: None,
+            upstream: None,
+            ending: Ending::ClientGone,
+            bytes_out: 0,
+            upload: None,
+        })
+    }
+
+    /// The path for the log, unless it may hold a credential.
+    pub fn set_path(&mut self, path: &str) {
+        let hidden = self.trail.path_is_secret || path.contains(crate::credential::api_key::PREFIX);
+        self.path = (!hidden).then(|| path.into());
+    }
+
+    /// The scope that allowed the request.
+    pub fn set_scope(&mut self, scope: Option<&str>) {
+        self.scope = scope.map(Into::into);
+    }
+
+    /// The upload whose bytes are counted.
+    pub fn set_upload(&mut self, upload: Arc<UploadState>) {
+        self.upload = Some(upload);
+    }
+
+    /// The time when the head was complete.
+    pub const fn started(&self) -> Moment {
+        self.started.monotonic
+    }
+
+    /// An answer is about to be sent.
+    pub fn answered(&mut self, status: StatusCode, denial: Option<Denial>) {
+        self.status = Some(status);
+        self.denial = denial;
+        self.proxy.metrics.answered(&self.trail, status, denial);
+    }
+
+    /// The CRM's response head came for a request that was sent at `sent`.
+    pub fn upstream_answered(&mut self, sent: Moment) {
+        let now = self.proxy.clock.monotonic();
+        let upstream = now.since(sent);
+        let own = now.since(self.started.monotonic).saturating_sub(upstream);
+        self.upstream = Some(upstream);
+        self.proxy.metrics.upstream_answered(&self.trail.stats, upstream, own);
+    }
+
+    /// What all requests share.
+    pub const fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// The connection became a tunnel: its pace is no longer that of requests.
+    pub fn leave_connection(&mut self) {
+        self.pace = None;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(pace) = self.pace.take() {
+            pace.idle();
+        }
+        self.proxy.metrics.in_flight.dec();
+        let outcome = Outcome {
+            at: self.started.wall,
+            request_id: self.request_id,
+            client: self.trail.client,
+            method: std::mem::take(&mut self.method),
+            path: self.path.take(),
+            route: Arc::clone(self.trail.stats.name()),
+            caller: std::mem::take(&mut self.trail.caller),
+            scope: self.scope.take(),
+            status: self.status,
+            denial: self.denial,
+            ending: self.ending,
+            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_out: self.bytes_out,
+            total: self.proxy.clock.monotonic().since(self.started.monotonic),
+            upstream: self.upstream,
+        };
+        self.proxy.metrics.ended(&self.trail.stats, &outcome);
+        self.proxy.access_log.write(&outcome);
+    }
+}

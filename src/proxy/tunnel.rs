@@ -1,0 +1,180 @@
+//! WebSockets (RFC 6455): the handshake is judged on both sides, then bytes pass both ways until one side ends or both are
+//! silent for too long.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use ring::digest;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::download::Answer;
+use super::forward;
+use super::record::Record;
+use super::upstream::Lease;
+use crate::denial::{Ambiguity, Denial};
+use crate::outcome::Ending;
+
+/// RFC 6455 section 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// Bytes held per direction.
+const BUFFER: usize = 8 * 1024;
+
+/// A client's well-formed wish for a WebSocket.
+#[derive(Debug)]
+pub struct Handshake {
+    client: OnUpgrade,
+    accept: String,
+}
+
+impl Handshake {
+    /// The handshake of a request that asks for an upgrade; `None` if it is for another protocol, which is passed over.
+    ///
+    /// # Errors
+    /// [`Ambiguity::Upgrade`] for a WebSocket handshake that RFC 6455 section 4.1 does not know.
+    pub fn find(parts: &mut Parts) -> Result<Option<Self>, Denial> {
+        let mut asked = parts.headers.get_all(header::UPGRADE).iter();
+        match (asked.next(), asked.next()) {
+            (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"websocket") => {}
+            (Some(_) | None, None) => return Ok(None),
+            (_, Some(_)) => return Err(Denial::Ambiguous(Ambiguity::Upgrade)),
+        }
+        let one = |name| {
+            let mut values = parts.headers.get_all(name).iter();
+            values.next().filter(|_| values.next().is_none())
+        };
+        let key = one(header::SEC_WEBSOCKET_KEY).filter(|key| {
+            key.len() == 24 && BASE64_STANDARD.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16)
+        });
+        let version_fits = one(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+        let line_fits = parts.method == Method::GET && parts.version == Version::HTTP_11;
+        let Some(key) = key.filter(|_| version_fits && line_fits) else {
+            return Err(Denial::Ambiguous(Ambiguity::Upgrade));
+        };
+        let accept = accept_for(key.as_bytes());
+        let client = parts.extensions.remove::<OnUpgrade>().ok_or(Denial::Ambiguous(Ambiguity::Upgrade))?;
+        Ok(Some(Self { client, accept }))
+    }
+
+    /// Puts back what hop-by-hop handling took out.
+    pub fn ask(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+
+    /// True if the CRM's 101 answers this very handshake.
+    pub fn is_accepted_by(&self, headers: &HeaderMap) -> bool {
+        let protocol = headers.get(header::UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+        let accepted = accepts.next().is_some_and(|it| it.as_bytes() == self.accept.as_bytes());
+        protocol && accepted && accepts.next().is_none()
+    }
+
+    /// Answers 101 and lets bytes pass.
+    pub fn open(
+        self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        idle: Duration,
+        mut record: Box<Record>,
+    ) -> Response<Answer> {
+        let crm = hyper::upgrade::on(&mut response);
+        record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
+        record.leave_connection();
+        let id = record.request_id;
+        let (head, _) = response.into_parts();
+        let mut headers = head.headers;
+        forward::response(&mut headers, id);
+        self.ask(&mut headers);
+        tokio::spawn(async move {
+            if let (Ok(client), Ok(crm)) = (self.client.await, crm.await) {
+                (record.bytes_out, record.ending) = pass(client, crm, idle).await;
+            }
+            drop((record, lease));
+        });
+        let mut answer = Response::new(Answer::Tunnelled);
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *answer.headers_mut() = headers;
+        answer
+    }
+}
+
+/// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 section 4.2.2).
+pub fn accept_for(key: &[u8]) -> String {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key);
+    context.update(GUID);
+    BASE64_STANDARD.encode(context.finish())
+}
+
+/// Passes bytes until one side ends, an error, or silence on both sides; tells how many went to the client.
+async fn pass(client: Upgraded, crm: Upgraded, idle: Duration) -> (u64, Ending) {
+    let (client_reads, client_writes) = tokio::io::split(TokioIo::new(client));
+    let (crm_reads, crm_writes) = tokio::io::split(TokioIo::new(crm));
+    let moved = Arc::new(Moved::default());
+    let up = copy(client_reads, crm_writes, &moved, &moved.up, idle);
+    let down = copy(crm_reads, client_writes, &moved, &moved.down, idle);
+    let ((), ()) = tokio::join!(up, down);
+    (moved.down.load(Ordering::Relaxed), Ending::Complete)
+}
+
+/// Bytes that passed in each direction.
+#[derive(Debug, Default)]
+struct Moved {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Moved {
+    fn total(&self) -> u64 {
+        self.up.load(Ordering::Relaxed).wrapping_add(self.down.load(Ordering::Relaxed))
+    }
+}
+
+async fn copy<R, W>(mut from: R, mut to: W, moved: &Moved, own: &AtomicU64, idle: Duration)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; BUFFER];
+    let mut seen = moved.total();
+    loop {
+        let read = match timeout(idle, from.read(&mut buffer)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_)) => 0,
+            Err(_) if moved.total() != seen => {
+                seen = moved.total();
+                continue;
+            }
+            Err(_) => 0,
+        };
+        let written = match buffer.get(..read) {
+            Some(bytes) if read > 0 => timeout(idle, to.write_all(bytes)).await.is_ok_and(|written| written.is_ok()),
+            Some(_) | None => false,
+        };
+        if !written {
+            // The other side learns of the end; whether it still listens is its own affair.
+            drop(to.shutdown().await);
+            return;
+        }
+        own.fetch_add(u64::try_from(read).unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_6455() {
+        assert_eq!(accept_for(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

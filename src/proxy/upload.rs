@@ -1,0 +1,204 @@
+//! The request body on its way to the CRM: streamed, counted, bounded in size and pace.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::client_io::Timer;
+use crate::denial::{Ambiguity, Denial};
+use crate::request_head::fields::{Kind, kind_of};
+
+/// After this long, a body must have come at [`LEAST_BYTES_PER_SECOND`] on average.
+const GRACE: Duration = Duration::from_secs(30);
+/// SECURITY: slower than any working client, faster than one that only holds a connection.
+const LEAST_BYTES_PER_SECOND: u64 = 500;
+
+/// A request body for the CRM.
+#[derive(Debug)]
+pub enum Upload {
+    /// None.
+    Empty,
+    /// From the client.
+    Streaming(Box<Streaming>),
+}
+
+/// A body on its way.
+#[derive(Debug)]
+pub struct Streaming {
+    body: Incoming,
+    state: Arc<UploadState>,
+    limit: u64,
+    idle: Duration,
+    timer: Timer,
+    due: Instant,
+    started: Instant,
+}
+
+/// What others may know of an upload.
+#[derive(Debug, Default)]
+pub struct UploadState {
+    bytes: AtomicU64,
+    /// 0: under way; otherwise an [`UploadEnd`].
+    end: AtomicU8,
+}
+
+/// How an upload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum UploadEnd {
+    Whole = 1,
+    TooLarge = 2,
+    TooSlow = 3,
+    Broken = 4,
+    Trailer = 5,
+}
+
+/// The client's body cannot go on; the CRM's connection is dropped with it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the request body cannot go on")]
+pub struct UploadBroke;
+
+impl Upload {
+    /// Streams `body`, unless there is none.
+    pub fn new(body: Incoming, limit: u64, idle: Duration) -> (Self, Option<Arc<UploadState>>) {
+        if body.is_end_stream() {
+            return (Self::Empty, None);
+        }
+        let state = Arc::new(UploadState::default());
+        let started = Instant::now();
+        let streaming = Streaming {
+            body,
+            state: Arc::clone(&state),
+            limit,
+            idle,
+            timer: Timer::default(),
+            due: started + idle,
+            started,
+        };
+        (Self::Streaming(Box::new(streaming)), Some(state))
+    }
+}
+
+impl UploadState {
+    /// Bytes that came.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// True if the whole body went on.
+    pub fn is_whole(&self) -> bool {
+        self.end.load(Ordering::Relaxed) == UploadEnd::Whole as u8
+    }
+
+    /// Why the body could not go on, if it is the client's doing.
+    pub fn denial(&self) -> Option<Denial> {
+        let end = self.end.load(Ordering::Relaxed);
+        let reasons = [
+            (UploadEnd::TooLarge, Denial::BodyTooLarge),
+            (UploadEnd::TooSlow, Denial::BodyTooSlow),
+            (UploadEnd::Broken, Denial::BodyBroken),
+            (UploadEnd::Trailer, Denial::Ambiguous(Ambiguity::Trailer)),
+        ];
+        reasons.into_iter().find_map(|(known, denial)| (known as u8 == end).then_some(denial))
+    }
+
+    fn ended(&self, end: UploadEnd) {
+        self.end.store(end as u8, Ordering::Relaxed);
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = UploadBroke;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadBroke>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(streaming) => streaming.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            // Never early: the end must be polled, so that it is noted.
+            Self::Streaming(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(streaming) => streaming.body.size_hint(),
+        }
+    }
+}
+
+impl Streaming {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadBroke>>> {
+        let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
+            ready!(self.timer.poll(cx, self.due));
+            return self.broke(UploadEnd::TooSlow);
+        };
+        match polled {
+            None => {
+                self.state.ended(UploadEnd::Whole);
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => self.broke(UploadEnd::Broken),
+            Some(Ok(frame)) => match self.judge(&frame) {
+                Ok(()) => {
+                    // With a known length hyper stops polling at the last byte.
+                    if self.body.is_end_stream() {
+                        self.state.ended(UploadEnd::Whole);
+                    }
+                    Poll::Ready(Some(Ok(frame)))
+                }
+                Err(end) => self.broke(end),
+            },
+        }
+    }
+
+    fn judge(&mut self, frame: &Frame<Bytes>) -> Result<(), UploadEnd> {
+        if let Some(trailers) = frame.trailers_ref() {
+            return if trailers_are_harmless(trailers) { Ok(()) } else { Err(UploadEnd::Trailer) };
+        }
+        let fresh = u64::try_from(frame.data_ref().map_or(0, Bytes::len)).unwrap_or(u64::MAX);
+        let total = self.state.bytes.fetch_add(fresh, Ordering::Relaxed).saturating_add(fresh);
+        if total > self.limit {
+            return Err(UploadEnd::TooLarge);
+        }
+        let now = Instant::now();
+        self.due = now + self.idle;
+        let elapsed = now.duration_since(self.started);
+        if elapsed > GRACE && total < elapsed.saturating_sub(GRACE).as_secs() * LEAST_BYTES_PER_SECOND {
+            return Err(UploadEnd::TooSlow);
+        }
+        Ok(())
+    }
+
+    fn broke<T>(&self, end: UploadEnd) -> Poll<Option<Result<T, UploadBroke>>> {
+        self.state.ended(end);
+        Poll::Ready(Some(Err(UploadBroke)))
+    }
+}
+
+/// Trailers may not say what a head must say (RFC 9110 section 6.5.1).
+fn trailers_are_harmless(trailers: &HeaderMap) -> bool {
+    trailers.keys().all(|name| {
+        let folded = name.as_str().replace('_', "-");
+        let named = ["host", "authorization", "cookie", "content-type", "content-encoding", "content-range", "x-api-key"];
+        kind_of(&folded) == Kind::Plain && !named.contains(&folded.as_str())
+    })
+}

@@ -1,0 +1,339 @@
+//! Connections to the CRM: made on pingora's connector, spoken over by hyper, kept in a bounded pool per thread.
+//!
+//! A pooled connection that turned out dead gives the request back unsent, and only then it goes out again. Whatever the
+//! CRM may have read is never repeated.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use pingora_core::connectors::TransportConnector;
+use pingora_core::upstreams::peer::BasicPeer;
+use prometheus::IntGauge;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use thread_local::ThreadLocal;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::upload::{Upload, UploadState};
+use crate::config;
+use crate::denial::Denial;
+
+/// Most bytes of a response head from the CRM.
+const MOST_HEAD_BYTES: usize = 64 * 1024;
+/// Most fields in one.
+const MOST_FIELDS: usize = 200;
+
+/// The CRM and the connections to it.
+pub struct Upstream {
+    config: config::Upstream,
+    keep_alive: Duration,
+    connector: TransportConnector,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    idle: ThreadLocal<RefCell<Pool>>,
+    active_gauge: IntGauge,
+    idle_gauge: IntGauge,
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Oldest first.
+    waiting: Vec<Waiting>,
+    reaped: bool,
+}
+
+struct Waiting {
+    sender: SendRequest<Upload>,
+    since: Instant,
+}
+
+/// A connection in use by one request.
+pub struct Lease {
+    sender: Option<SendRequest<Upload>>,
+    upload: Option<Arc<UploadState>>,
+    upstream: Arc<Upstream>,
+}
+
+/// The `[upstream]` section cannot be put to use.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No certificate authorities to verify the CRM's certificate with.
+    #[error("no certificate authorities in {0}")]
+    NoAuthorities(String),
+    /// The file with them cannot be read.
+    #[error("{0}: {1}")]
+    Unreadable(String, rustls_pki_types::pem::Error),
+    /// The host cannot stand in a certificate.
+    #[error("'{0}' is not a host name that a certificate can have")]
+    HostName(Box<str>),
+    /// TLS cannot be set up at all.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] tokio_rustls::rustls::Error),
+}
+
+impl Upstream {
+    /// Prepares; connects when the first request comes.
+    ///
+    /// # Errors
+    /// [`UpstreamError`], only for `https`.
+    pub fn new(
+        config: config::Upstream,
+        keep_alive: Duration,
+        gauges: &prometheus::IntGaugeVec,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        let tls = if config.tls { Some(tls(&config)?) } else { None };
+        Ok(Arc::new(Self {
+            config,
+            keep_alive,
+            connector: TransportConnector::new(None),
+            tls,
+            idle: ThreadLocal::new(),
+            active_gauge: gauges.with_label_values(&["active"]),
+            idle_gauge: gauges.with_label_values(&["idle"]),
+        }))
+    }
+
+    /// The section that this was made of.
+    pub const fn config(&self) -> &config::Upstream {
+        &self.config
+    }
+
+    /// How long an unused connection is kept.
+    pub const fn keep_alive(&self) -> Duration {
+        self.keep_alive
+    }
+
+    /// Sends `request` and waits for the response head.
+    ///
+    /// # Errors
+    /// What went wrong, as the client may hear it.
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+        upload: Option<Arc<UploadState>>,
+        timeouts: &config::Timeouts,
+    ) -> Result<(Response<Incoming>, Lease), Denial> {
+        if let Some(mut lease) = self.reuse(upload.clone()) {
+            match lease.exchange(request, timeouts.upstream_response).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(Failure::Unsent(unsent)) => request = *unsent,
+                Err(Failure::Sent(denial)) => return Err(denial),
+            }
+        }
+        let sender = self.connect(timeouts.upstream_connect).await?;
+        let mut lease = Lease::new(sender, upload, Arc::clone(self));
+        match lease.exchange(request, timeouts.upstream_response).await {
+            Ok(response) => Ok((response, lease)),
+            Err(Failure::Unsent(_)) => Err(Denial::UpstreamUnreachable),
+            Err(Failure::Sent(denial)) => Err(denial),
+        }
+    }
+
+    fn pool(&self) -> &RefCell<Pool> {
+        self.idle.get_or_default()
+    }
+
+    /// The connection that was used last: it is the least likely to have gone stale.
+    fn reuse(self: &Arc<Self>, upload: Option<Arc<UploadState>>) -> Option<Lease> {
+        let mut pool = self.pool().borrow_mut();
+        while let Some(waiting) = pool.waiting.pop() {
+            self.idle_gauge.dec();
+            if waiting.sender.is_ready() && waiting.since.elapsed() < self.keep_alive {
+                return Some(Lease::new(waiting.sender, upload, Arc::clone(self)));
+            }
+        }
+        None
+    }
+
+    fn keep(self: &Arc<Self>, sender: SendRequest<Upload>) {
+        let mut pool = self.pool().borrow_mut();
+        if sender.is_closed() || pool.waiting.len() >= self.config.idle_connections {
+            return;
+        }
+        pool.waiting.push(Waiting { sender, since: Instant::now() });
+        self.idle_gauge.inc();
+        if !pool.reaped {
+            pool.reaped = true;
+            let weak = Arc::downgrade(self);
+            tokio::spawn(async move {
+                let Some(period) = weak.upgrade().map(|upstream| upstream.keep_alive) else { return };
+                loop {
+                    tokio::time::sleep(period).await;
+                    let Some(upstream) = weak.upgrade() else { return };
+                    if !upstream.reap() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Drops what has waited too long; false when nothing is left and the reaper may end.
+    fn reap(&self) -> bool {
+        let mut pool = self.pool().borrow_mut();
+        let before = pool.waiting.len();
+        pool.waiting.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < self.keep_alive);
+        let after = pool.waiting.len();
+        self.idle_gauge.sub(i64::try_from(before - after).unwrap_or(0));
+        pool.reaped = after > 0;
+        after > 0
+    }
+
+    async fn connect(&self, limit: Duration) -> Result<SendRequest<Upload>, Denial> {
+        let deadline = Instant::now() + limit;
+        let addresses = timeout_at(deadline, tokio::net::lookup_host((&*self.config.host, self.config.port)))
+            .await
+            .map_err(|_| Denial::UpstreamConnectTimeout)?
+            .map_err(|error| self.unreachable(&error))?;
+        let mut failed = Denial::UpstreamUnreachable;
+        for address in addresses.take(8) {
+            match timeout_at(deadline, self.connect_to(address)).await {
+                Ok(Ok(sender)) => return Ok(sender),
+                Ok(Err(denial)) => failed = denial,
+                Err(_) => return Err(Denial::UpstreamConnectTimeout),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<SendRequest<Upload>, Denial> {
+        let peer = BasicPeer::new(&address.to_string());
+        let stream = self.connector.new_stream(&peer).await.map_err(|error| self.unreachable(&error))?;
+        match &self.tls {
+            None => self.handshake(stream).await,
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await;
+                self.handshake(stream.map_err(|error| self.unreachable(&error))?).await
+            }
+        }
+    }
+
+    async fn handshake<S>(&self, stream: S) -> Result<SendRequest<Upload>, Denial>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::Builder::new()
+            .max_header_size(MOST_HEAD_BYTES)
+            .max_headers(MOST_FIELDS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        // What ends a connection is told to the request that it carries.
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        Ok(sender)
+    }
+
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> Denial {
+        tracing::warn!(host = %self.config.host, port = self.config.port, %error, "the CRM cannot be reached");
+        Denial::UpstreamUnreachable
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let waiting: usize = self.idle.iter_mut().map(|pool| pool.get_mut().waiting.len()).sum();
+        self.idle_gauge.sub(i64::try_from(waiting).unwrap_or(0));
+    }
+}
+
+enum Failure {
+    /// Not one byte was taken: it may go out again.
+    Unsent(Box<Request<Upload>>),
+    /// The CRM may have acted on it.
+    Sent(Denial),
+}
+
+impl Lease {
+    fn new(sender: SendRequest<Upload>, upload: Option<Arc<UploadState>>, upstream: Arc<Upstream>) -> Self {
+        upstream.active_gauge.inc();
+        Self { sender: Some(sender), upload, upstream }
+    }
+
+    async fn exchange(&mut self, request: Request<Upload>, limit: Duration) -> Result<Response<Incoming>, Failure> {
+        let Some(sender) = &mut self.sender else { return Err(Failure::Unsent(Box::new(request))) };
+        let mut sending = std::pin::pin!(sender.try_send_request(request));
+        let mut seen = 0;
+        let answered = loop {
+            match timeout(limit, sending.as_mut()).await {
+                Ok(answered) => break answered,
+                Err(_) => {
+                    // A long upload is no silence of the CRM's.
+                    let bytes = self.upload.as_ref().filter(|upload| !upload.is_whole()).map_or(0, |upload| upload.bytes());
+                    if bytes <= seen {
+                        return Err(Failure::Sent(Denial::UpstreamTimeout));
+                    }
+                    seen = bytes;
+                }
+            }
+        };
+        answered.map_err(|mut error| match error.take_message() {
+            Some(unsent) => Failure::Unsent(Box::new(unsent)),
+            None => {
+                let by_client = self.upload.as_ref().and_then(|upload| upload.denial());
+                Failure::Sent(by_client.unwrap_or_else(|| {
+                    tracing::warn!(error = %error.error(), "the CRM's connection broke or its answer was not HTTP");
+                    Denial::UpstreamBroken
+                }))
+            }
+        })
+    }
+
+    /// Returns the connection to the pool, unless part of the request is still under way.
+    pub fn give_back(mut self) {
+        let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
+        if let Some(sender) = self.sender.take()
+            && whole
+        {
+            self.upstream.keep(sender);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.upstream.active_gauge.dec();
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+fn tls(config: &config::Upstream) -> Result<(TlsConnector, ServerName<'static>), UpstreamError> {
+    let name = config.host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::HostName(config.host.clone()))?;
+    let (certificates, whence) = match &config.ca_file {
+        Some(path) => {
+            let whence = path.display().to_string();
+            let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            (read.map_err(|error| UpstreamError::Unreadable(whence.clone(), error))?, whence)
+        }
+        None => (rustls_native_certs::load_native_certs().certs, "the system's store".to_owned()),
+    };
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(certificates).0 == 0 {
+        return Err(UpstreamError::NoAuthorities(whence));
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok((TlsConnector::from(Arc::new(client)), name))
+}

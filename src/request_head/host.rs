@@ -1,0 +1,60 @@
+//! `Host`: exactly one, and only `name[:port]` (RFC 9112 section 3.2).
+
+use http::{HeaderMap, Version, header};
+
+use crate::denial::{Ambiguity, Denial};
+
+/// The value of the one `Host` field; empty for HTTP/1.0 without one.
+///
+/// # Errors
+/// [`Ambiguity::Host`] if it is missing from HTTP/1.1, repeated, or not a host with an optional port.
+pub fn the_one(headers: &HeaderMap, version: Version) -> Result<&str, Denial> {
+    let mut values = headers.get_all(header::HOST).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => {
+            value.to_str().ok().filter(|text| is_host(text)).ok_or(Denial::Ambiguous(Ambiguity::Host))
+        }
+        (None, _) if version == Version::HTTP_10 => Ok(""),
+        (None | Some(_), _) => Err(Denial::Ambiguous(Ambiguity::Host)),
+    }
+}
+
+/// True for `reg-name`, an IPv4 address or a bracketed IPv6 address, with an optional port.
+pub fn is_host(text: &str) -> bool {
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port_part(port));
+    }
+    let name_end = text.find(':').unwrap_or(text.len());
+    let (name, port) = text.split_at(name_end);
+    let name_ok = !name.is_empty()
+        && name.len() <= 255
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    name_ok && (port.is_empty() || is_port_part(port))
+}
+
+fn is_port_part(text: &str) -> bool {
+    text.strip_prefix(':').is_some_and(|digits| {
+        (1..=5).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && digits.parse::<u16>().is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for good in ["crm.example", "crm.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443", "my_crm"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "", "a b", "a,b", "a/b", "u@a", "a:", "a:99999", "a:1:2", "[::1", "[::1]x", "[zz]", "::1", "a\t", "a:+1",
+            "a?b", "a#b", "a\\b", "a%41",
+        ] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+}
