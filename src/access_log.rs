@@ -78,7 +78,10 @@ pub fn open(destination: &Destination, dropped: IntCounter) -> std::io::Result<(
     let thread = std::thread::Builder::new()
         .name("access-log".into())
         .spawn(move || write_until_closed(&reader, sink, &lost))?;
-    Ok((AccessLog { shared: Some(Arc::clone(&shared)), dropped }, Writer { shared: Some(shared), thread: Some(thread) }))
+    Ok((
+        AccessLog { shared: Some(Arc::clone(&shared)), dropped },
+        Writer { shared: Some(shared), thread: Some(thread) },
+    ))
 }
 
 impl AccessLog {
@@ -163,7 +166,9 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome) {
     out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
     let millis = u16::try_from(outcome.at.unix_millis().rem_euclid(1000)).unwrap_or(0);
     out.push(b'.');
-    out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0)));
+    out.extend(
+        [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0)),
+    );
     out.extend_from_slice(b"Z\"");
     field(out, "id", outcome.request_id.as_str());
     if let Some(client) = outcome.client {

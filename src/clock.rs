@@ -161,8 +161,7 @@ impl ManualClock {
     /// Lets time pass on both clocks.
     pub fn advance(&self, by: Duration) {
         self.monotonic_nanos.fetch_add(saturating_nanos(by), Ordering::Relaxed);
-        self.wall_millis
-            .fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.wall_millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 }
 

@@ -182,7 +182,10 @@ impl Denial {
     }
 
     /// The label value in metrics and the word in the access log. Stable.
-    #[expect(clippy::indexing_slicing, reason = "index() is below REASONS.len() for every variant; a test walks them")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "index() is below REASONS.len() for every variant; a test walks them"
+    )]
     pub const fn reason(self) -> &'static str {
         REASONS[self.index()]
     }
@@ -278,7 +281,9 @@ impl Denial {
             Self::MethodNotAllowed => "Use one of the methods that the API documents.",
             Self::ExpectationUnknown => "Send no Expect header, or 100-continue.",
             Self::TargetTooLong => "Shorten the path or query, or send the data in a body.",
-            Self::CredentialMissing => "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
+            Self::CredentialMissing => {
+                "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'."
+            }
             Self::WebhookSecretMissing | Self::WebhookSecretWrong => {
                 "Register the webhook again with the secret that is configured here."
             }
@@ -416,7 +421,12 @@ impl Ambiguity {
 
     const fn is_framing(self) -> bool {
         match self {
-            Self::Syntax | Self::Framing | Self::UnexpectedBody | Self::Host | Self::Upgrade | Self::Trailer => true,
+            Self::Syntax
+            | Self::Framing
+            | Self::UnexpectedBody
+            | Self::Host
+            | Self::Upgrade
+            | Self::Trailer => true,
             Self::DotSegment
             | Self::DoubleSlash
             | Self::Backslash
@@ -456,6 +466,9 @@ mod tests {
     #[test]
     fn a_stranger_cannot_tell_malformed_from_unknown() {
         let (a, b) = (Denial::CredentialMalformed, Denial::CredentialUnknown);
-        assert_eq!((a.slug(), a.title(), a.advice(), a.status()), (b.slug(), b.title(), b.advice(), b.status()));
+        assert_eq!(
+            (a.slug(), a.title(), a.advice(), a.status()),
+            (b.slug(), b.title(), b.advice(), b.status())
+        );
     }
 }

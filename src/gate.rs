@@ -350,9 +350,11 @@ impl Gate {
     fn own_keys(&self, parts: &Parts, head: &Head) -> Vec<HeaderName> {
         let mut strip = head.facts.not_forwarded.clone();
         let holds_own = |name: &HeaderName| {
-            parts.headers.get_all(name).iter().any(|value| {
-                value.as_bytes().split(|byte| *byte == b' ').any(api_key::is_own)
-            })
+            parts
+                .headers
+                .get_all(name)
+                .iter()
+                .any(|value| value.as_bytes().split(|byte| *byte == b' ').any(api_key::is_own))
         };
         strip.extend(self.places.present_in(&parts.headers).filter(|name| holds_own(name)).cloned());
         strip
@@ -416,13 +418,12 @@ fn without_override(target: &Target) -> Query {
 }
 
 fn same_names<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = HeaderName> + 'a {
-    headers
-        .keys()
-        .filter(move |given| same_name(given.as_str(), name.as_str()))
-        .cloned()
+    headers.keys().filter(move |given| same_name(given.as_str(), name.as_str())).cloned()
 }
 
 /// True if `needle` stands in `hay`. Most values are shorter than a key, and those cost one comparison.
 fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty() && hay.len() >= needle.len() && hay.windows(needle.len()).any(|window| window == needle)
+    !needle.is_empty()
+        && hay.len() >= needle.len()
+        && hay.windows(needle.len()).any(|window| window == needle)
 }

@@ -14,10 +14,8 @@ pub struct Networks {
 impl Networks {
     /// Merges overlapping and adjacent networks.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        let mut ranges: Vec<(u128, u128)> = networks
-            .into_iter()
-            .map(|net| (as_number(net.network()), as_number(net.broadcast())))
-            .collect();
+        let mut ranges: Vec<(u128, u128)> =
+            networks.into_iter().map(|net| (as_number(net.network()), as_number(net.broadcast()))).collect();
         ranges.sort_unstable();
         let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
@@ -56,10 +54,18 @@ mod tests {
 
     #[test]
     fn edges() {
-        let set = Networks::new(["10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()));
+        let set = Networks::new(
+            ["10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/8", "2001:db8::/32"].map(|net| net.parse().unwrap()),
+        );
         for (ip, inside) in [
-            ("9.255.255.255", false), ("10.0.0.0", true), ("11.255.255.255", true), ("12.0.0.0", false),
-            ("2001:db8::1", true), ("2001:db9::", false), ("::ffff:10.1.1.1", true), ("::", false),
+            ("9.255.255.255", false),
+            ("10.0.0.0", true),
+            ("11.255.255.255", true),
+            ("12.0.0.0", false),
+            ("2001:db8::1", true),
+            ("2001:db9::", false),
+            ("::ffff:10.1.1.1", true),
+            ("::", false),
         ] {
             assert_eq!(set.contains(ip.parse().unwrap()), inside, "{ip}");
         }

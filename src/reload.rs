@@ -105,7 +105,12 @@ impl Workshop {
     ///
     /// # Errors
     /// The CRM's TLS cannot be set up.
-    pub fn live(&self, config: &Config, keys: Vec<Key>, before: Option<&Live>) -> Result<Live, UpstreamError> {
+    pub fn live(
+        &self,
+        config: &Config,
+        keys: Vec<Key>,
+        before: Option<&Live>,
+    ) -> Result<Live, UpstreamError> {
         let keep_alive = config.timeouts.upstream_keep_alive;
         let kept = before
             .map(|live| &live.upstream)
@@ -205,7 +210,9 @@ impl Reloader {
             }
             return self.ended(&progress, Look::Refused(why), Reload::Refused);
         }
-        let Some(Loaded { config, keys }) = loading.loaded else { return Look::Same };
+        let Some(Loaded { config, keys }) = loading.loaded else {
+            return Look::Same;
+        };
         match self.workshop.live(&config, keys.keys.clone(), Some(&self.live.load())) {
             Err(error) => self.ended(&progress, Look::Refused(error.to_string()), Reload::Refused),
             Ok(live) => {
@@ -224,7 +231,9 @@ impl Reloader {
         self.workshop.metrics.reloaded(result, wall);
         let keys = progress.keys.len();
         match &look {
-            Look::Refused(why) => tracing::error!(%why, "reload refused: the last good content stays in force"),
+            Look::Refused(why) => {
+                tracing::error!(%why, "reload refused: the last good content stays in force")
+            }
             Look::Accepted => tracing::info!(keys, "reloaded"),
             Look::Restored => tracing::info!(keys, "the content in force is back on disk"),
             Look::Same => {}
@@ -264,7 +273,8 @@ impl Reloader {
     fn is_confirmed(&self, progress: &Progress, loading: &Loading) -> bool {
         let path = progress.started_with.server.state_dir.join(CONFIRM_DROP);
         let confirmed = std::fs::read_to_string(&path).ok();
-        let is_this = confirmed.is_some() && confirmed.as_deref().map(str::trim) == loading.key_file_digest().as_deref();
+        let is_this = confirmed.is_some()
+            && confirmed.as_deref().map(str::trim) == loading.key_file_digest().as_deref();
         if is_this && let Err(error) = std::fs::remove_file(&path) {
             tracing::warn!(%error, path = %path.display(), "cannot remove");
         }
@@ -362,7 +372,9 @@ impl BackgroundService for Reloader {
 /// Waits until no hint has come for a while.
 async fn settle(hints: &mut mpsc::Receiver<()>) {
     let last = Instant::now() + MOST_DEBOUNCE;
-    while timeout_at((Instant::now() + DEBOUNCE).min(last), hints.recv()).await.is_ok() && Instant::now() < last {}
+    while timeout_at((Instant::now() + DEBOUNCE).min(last), hints.recv()).await.is_ok()
+        && Instant::now() < last
+    {}
 }
 
 struct Watching {
@@ -407,7 +419,10 @@ impl StartOnly {
             ("[access_log]", self.access_log != new.access_log),
         ] {
             if changed {
-                tracing::warn!(section, "changed, but cannot change live: it takes effect at the next restart");
+                tracing::warn!(
+                    section,
+                    "changed, but cannot change live: it takes effect at the next restart"
+                );
             }
         }
     }

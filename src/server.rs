@@ -25,13 +25,13 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, Loading};
-use crate::config::{Config, Timeouts};
+use crate::config::{self, Config, Timeouts};
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::Proxy;
 use crate::proxy::connection::{Accept, Connections};
 use crate::proxy::upstream::UpstreamError;
+use crate::proxy::{Live, Proxy};
 use crate::reload::{Reloader, Workshop};
 
 /// The file in the state folder with the process id.
@@ -107,43 +107,53 @@ impl Sidelock {
         clock: &Clock,
         handle: &Handle,
     ) -> Result<Self, StartError> {
-        // Taken apart with every name, so that a new section cannot be forgotten.
-        let Config { server, client_address: _, upstream: _, keys: _, scopes: _, webhooks: _, routes: _, limits, timeouts, access_log } =
-            &loaded.config;
-        state_dir(&server.state_dir)?;
-        let sockets = server.listen.iter().map(|address| Bound::bind(*address)).collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = Bound::bind(server.admin)?;
-        let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
-        let metrics = Metrics::new(Arc::clone(&failures), server.key_labels, clock)?;
-        let (access_log, writer) =
-            access_log::open(&access_log.destination, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
-        let workshop = Workshop { states: KeyStates::new(clock), metrics: Arc::clone(&metrics), clock: clock.clone() };
-        let live = Arc::new(ArcSwap::from_pointee(workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?));
-        metrics.started(Reload::Accepted, clock.wall());
-        let (drain, draining) = watch::channel(false);
-        let readiness = Readiness::default();
-        let proxy = Arc::new(Proxy {
-            live: Arc::clone(&live),
-            failures,
-            metrics: Arc::clone(&metrics),
+        // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
+        let Config {
+            server,
+            limits,
+            timeouts,
             access_log,
-            clock: clock.clone(),
-            limits: *limits,
-            connections: Connections::default(),
-            draining: draining.clone(),
-            id_seed: random_seed()?,
-            next_id: AtomicU64::new(0),
-        });
-        let stop = Stop { readiness: readiness.clone(), drain, metrics: Arc::clone(&metrics), timeouts: *timeouts, handle: handle.clone() };
+            client_address: _,
+            upstream: _,
+            keys: _,
+            scopes: _,
+            webhooks: _,
+            routes: _,
+        } = &loaded.config;
+        state_dir(&server.state_dir)?;
+        let sockets =
+            server.listen.iter().map(|address| Bound::bind(*address)).collect::<Result<Vec<_>, _>>()?;
+        let admin_socket = Bound::bind(server.admin)?;
         let listening = sockets.iter().map(|bound| bound.address).collect();
         let admin = admin_socket.address;
-        let pid_file = server.state_dir.join(PID);
+
+        let parts = Parts::make(&loaded, server, &access_log.destination, clock)?;
+        let (drain, draining) = watch::channel(false);
+        let readiness = Readiness::default();
+        let stop = Stop {
+            readiness: readiness.clone(),
+            drain,
+            metrics: Arc::clone(&parts.metrics),
+            timeouts: *timeouts,
+            handle: handle.clone(),
+        };
+        let proxy = parts.proxy(*limits, draining.clone(), clock)?;
+        let admin_app = Admin { metrics: parts.metrics, readiness };
+        let reloader =
+            Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, start, &loaded);
+
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new("proxy", Accept(proxy), sockets, draining.clone(), None));
-        pingora.add_service(Listening::new("admin", Admin { metrics, readiness }, vec![admin_socket], draining, Some(1)));
-        let reloader = Reloader::new(path.to_owned(), environment, live, workshop, start, &loaded);
+        pingora.add_service(Listening::new(
+            "proxy",
+            Accept(Arc::new(proxy)),
+            sockets,
+            draining.clone(),
+            None,
+        ));
+        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], draining, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
-        Ok(Self { server: pingora, writer, stop, pid_file, listening, admin })
+        let pid_file = server.state_dir.join(PID);
+        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, listening, admin })
     }
 
     /// Runs until a signal or the handle ends it. What was logged is written before it returns.
@@ -156,6 +166,62 @@ impl Sidelock {
         // Another process may have taken over the file, or the folder be gone.
         drop(std::fs::remove_file(pid_file));
         drop(writer);
+    }
+}
+
+/// What the services share.
+struct Parts {
+    failures: Arc<Failures>,
+    metrics: Arc<Metrics>,
+    access_log: access_log::AccessLog,
+    writer: access_log::Writer,
+    workshop: Workshop,
+    live: Arc<ArcSwap<Live>>,
+}
+
+impl Parts {
+    fn make(
+        loaded: &Loaded,
+        server: &config::Server,
+        log: &access_log::Destination,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
+        let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
+        let metrics = Metrics::new(Arc::clone(&failures), server.key_labels, clock)?;
+        let (access_log, writer) =
+            access_log::open(log, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
+        let workshop =
+            Workshop { states: KeyStates::new(clock), metrics: Arc::clone(&metrics), clock: clock.clone() };
+        let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
+        metrics.started(Reload::Accepted, clock.wall());
+        Ok(Self {
+            failures,
+            metrics,
+            access_log,
+            writer,
+            workshop,
+            live: Arc::new(ArcSwap::from_pointee(live)),
+        })
+    }
+
+    fn proxy(
+        &self,
+        limits: config::Limits,
+        draining: watch::Receiver<bool>,
+        clock: &Clock,
+    ) -> Result<Proxy, StartError> {
+        Ok(Proxy {
+            live: Arc::clone(&self.live),
+            failures: Arc::clone(&self.failures),
+            metrics: Arc::clone(&self.metrics),
+            access_log: self.access_log.clone(),
+            clock: clock.clone(),
+            limits,
+            connections: Connections::default(),
+            draining,
+            id_seed: random_seed()?,
+            next_id: AtomicU64::new(0),
+        })
     }
 }
 
@@ -174,7 +240,7 @@ fn random_seed() -> Result<u64, StartError> {
 }
 
 /// pingora's own files go to the state folder: its defaults are predictable names that anyone could take.
-fn pingora_conf(server: &crate::config::Server) -> ServerConf {
+fn pingora_conf(server: &config::Server) -> ServerConf {
     let in_state = |name: &str| server.state_dir.join(name).display().to_string();
     ServerConf {
         threads: server.threads,
@@ -223,7 +289,8 @@ impl<A> Listening<A> {
         let mut service = Service::new(name.to_owned(), app);
         for bound in &sockets {
             // hyper has its own buffers.
-            let listener = ListenerConfig::tcp(bound.address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
+            let listener =
+                ListenerConfig::tcp(bound.address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
             service.add_listener(listener);
         }
         Self { service, sockets, draining, threads }
@@ -232,7 +299,12 @@ impl<A> Listening<A> {
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for Listening<A> {
-    async fn start_service(&mut self, fds: Option<ListenFds>, _shutdown: ShutdownWatch, listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        _shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
         if let Some(table) = &fds {
             let mut table = table.lock();
             for bound in self.sockets.drain(..) {
@@ -240,7 +312,8 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
             }
         }
         let draining = self.draining.clone();
-        pingora_core::services::Service::start_service(&mut self.service, fds, draining, listeners_per_fd).await;
+        pingora_core::services::Service::start_service(&mut self.service, fds, draining, listeners_per_fd)
+            .await;
     }
 
     fn name(&self) -> &str {
@@ -288,7 +361,8 @@ impl Stop {
     async fn wait_for_request(&self) -> Duration {
         use tokio::signal::unix::{SignalKind, signal};
         let mut asked = self.handle.0.subscribe();
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         else {
             tracing::error!("cannot listen for signals");
             drop(asked.wait_for(|asked| *asked).await);

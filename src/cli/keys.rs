@@ -14,6 +14,7 @@ use crate::config::units::Span;
 use crate::credential::api_key::PlainKey;
 use crate::keys::key::Title;
 use crate::limits::rate::Rate;
+use crate::policy::scope::ScopeName;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -63,11 +64,14 @@ pub(super) fn run(path: &Path, Opts { verb: Verb::Create(create) }: Opts) -> Res
     let file = loaded.config.keys.file.as_deref();
     let file = file.ok_or_else(|| Failure::Failed("the configuration names no [keys] file".to_owned()))?;
     if Title::new(&create.title).is_none() {
-        return Err(Failure::Failed("a title has 1 to 200 characters, none of them a control character".to_owned()));
+        return Err(Failure::Failed(
+            "a title has 1 to 200 characters, none of them a control character".to_owned(),
+        ));
     }
-    for scope in create.scopes.iter().filter(|scope| loaded.config.scopes.id(scope).is_none()) {
-        let known: Vec<&str> = loaded.config.scopes.names().iter().map(crate::policy::scope::ScopeName::as_str).collect();
-        return Err(Failure::Failed(format!("no scope is called '{scope}'; known: {}", known.join(", "))));
+    let scopes = &loaded.config.scopes;
+    if let Some(unknown) = create.scopes.iter().find(|scope| scopes.id(scope).is_none()) {
+        let known: Vec<&str> = scopes.names().iter().map(ScopeName::as_str).collect();
+        return Err(Failure::Failed(format!("no scope is called '{unknown}'; known: {}", known.join(", "))));
     }
     let key = PlainKey::generate().map_err(|error| Failure::Failed(error.to_string()))?;
     let before = std::fs::read_to_string(file)?;
@@ -81,7 +85,13 @@ pub(super) fn run(path: &Path, Opts { verb: Verb::Create(create) }: Opts) -> Res
 }
 
 /// The `[[key]]` block.
-pub(super) fn new_block(key: &PlainKey, title: &str, scopes: &[&str], now: WallTime, expires: Duration) -> String {
+pub(super) fn new_block(
+    key: &PlainKey,
+    title: &str,
+    scopes: &[&str],
+    now: WallTime,
+    expires: Duration,
+) -> String {
     let create = Create {
         title: title.to_owned(),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),

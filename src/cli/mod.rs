@@ -23,7 +23,7 @@ use crate::config::source::Severity;
 #[derive(Debug, Parser)]
 #[command(name = "sidelock", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
-    /// The configuration; without it $SIDELOCK_CONFIG, ./sidelock.toml, then /etc/sidelock/sidelock.toml
+    /// The configuration; without it `$SIDELOCK_CONFIG`, `./sidelock.toml`, then `/etc/sidelock/sidelock.toml`
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -112,8 +112,9 @@ fn say(text: &str) {
 
 /// Shows mistakes and warnings on stderr, in colour on a terminal that wants it.
 fn show(loading: &Loading) {
-    let plain = ["NO_COLOR"].iter().any(|name| Environment::Process.get(name).is_some_and(|value| !value.is_empty()))
-        || Environment::Process.get("TERM").is_some_and(|term| term == "dumb");
+    let plain =
+        ["NO_COLOR"].iter().any(|name| Environment::Process.get(name).is_some_and(|value| !value.is_empty()))
+            || Environment::Process.get("TERM").is_some_and(|term| term == "dumb");
     let colour = std::io::stderr().is_terminal() && !plain;
     let text = loading.report.render(&loading.sources, colour);
     drop(write!(std::io::stderr(), "{text}"));

@@ -38,7 +38,9 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     hang_up(pid)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let told = runtime.block_on(tokio::time::timeout(PATIENCE, told(&answer, before)));
-    let told = told.map_err(|_| Failure::Failed(format!("process {pid} did not answer within {PATIENCE:?}; see its log")))?;
+    let told = told.map_err(|_| {
+        Failure::Failed(format!("process {pid} did not answer within {PATIENCE:?}; see its log"))
+    })?;
     match told.get("result").and_then(serde_json::Value::as_str) {
         Some("accepted" | "restored") => {
             say(&format!("reloaded: {} keys in force", told.get("keys").unwrap_or(&serde_json::Value::Null)));
@@ -52,8 +54,9 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
 }
 
 fn running(pid_file: &Path) -> Result<u32, Failure> {
-    let text = std::fs::read_to_string(pid_file)
-        .map_err(|error| Failure::Failed(format!("no process runs with this configuration ({}: {error})", pid_file.display())))?;
+    let text = std::fs::read_to_string(pid_file).map_err(|error| {
+        Failure::Failed(format!("no process runs with this configuration ({}: {error})", pid_file.display()))
+    })?;
     text.trim().parse().map_err(|_| Failure::Failed(format!("{} holds no process id", pid_file.display())))
 }
 

@@ -37,9 +37,14 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
 /// Starts the diagnostics log on stderr. `SIDELOCK_LOG` sets levels, as in `info,pingora_core=debug`.
 pub(super) fn start_log(usual: &str) {
     let asked = Environment::Process.get("SIDELOCK_LOG").unwrap_or_else(|| usual.to_owned());
-    let targets: Targets = asked.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let targets: Targets =
+        asked.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     // pingora tells every step of its own start at `info`.
-    let targets = if asked.contains("pingora") { targets } else { targets.with_target("pingora_core", tracing::Level::WARN) };
+    let targets = if asked.contains("pingora") {
+        targets
+    } else {
+        targets.with_target("pingora_core", tracing::Level::WARN)
+    };
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     drop(tracing_subscriber::registry().with(targets).with(layer).try_init());
 }

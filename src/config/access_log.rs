@@ -13,11 +13,12 @@ pub struct AccessLog {
 
 impl AccessLog {
     pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Self {
-        let destination = match section.get("file").and_then(|value| value.text()).unwrap_or("state/access.ndjson") {
-            "-" => Destination::Stdout,
-            "off" => Destination::Off,
-            path => Destination::File(around.path(path)),
-        };
+        let destination =
+            match section.get("file").and_then(|value| value.text()).unwrap_or("state/access.ndjson") {
+                "-" => Destination::Stdout,
+                "off" => Destination::Off,
+                path => Destination::File(around.path(path)),
+            };
         section.finish();
         Self { destination }
     }

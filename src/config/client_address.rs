@@ -24,7 +24,10 @@ impl ClientAddress {
 }
 
 /// A list of networks, addresses, or names that `named` knows.
-pub(super) fn networks(value: Value<'_, '_>, named: &dyn Fn(&str) -> Option<&'static [&'static str]>) -> Networks {
+pub(super) fn networks(
+    value: Value<'_, '_>,
+    named: &dyn Fn(&str) -> Option<&'static [&'static str]>,
+) -> Networks {
     let mut nets: Vec<IpNet> = Vec::new();
     let items = value.one_or_more();
     if items.is_empty() {
@@ -51,5 +54,9 @@ fn network(text: &str) -> Result<IpNet, String> {
         Ok(net) => net,
         Err(_) => IpNet::from(text.parse::<std::net::IpAddr>().map_err(|_| usual())?.to_canonical()),
     };
-    if net.trunc() == net { Ok(net) } else { Err(format!("{text} has bits after its prefix; did you mean {}?", net.trunc())) }
+    if net.trunc() == net {
+        Ok(net)
+    } else {
+        Err(format!("{text} has bits after its prefix; did you mean {}?", net.trunc()))
+    }
 }

@@ -45,7 +45,8 @@ impl Environment {
                 Err(message) => return refuse(format!("{path}: {message}")),
             },
             Some(_) | None => {
-                let help = "write 'env:NAME' or 'file:/path'; a secret does not belong in this file".to_owned();
+                let help =
+                    "write 'env:NAME' or 'file:/path'; a secret does not belong in this file".to_owned();
                 value.reading().error(value.span(), "expected a reference to a secret", Some(help));
                 return None;
             }

@@ -29,7 +29,8 @@ pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Report) {
     let file = {
         let root = reading.root(&table);
         let confirm = root.get("confirm_drop_to").and_then(|value| value.number(0, u64::from(u32::MAX)));
-        let mut reader = KeyReader { reading: &reading, scopes, ids: HashMap::new(), digests: HashMap::new() };
+        let mut reader =
+            KeyReader { reading: &reading, scopes, ids: HashMap::new(), digests: HashMap::new() };
         let keys = root.sections("key").into_iter().filter_map(|section| reader.key(section)).collect();
         root.finish();
         KeyFile { keys, confirm_drop_to: confirm.and_then(|count| usize::try_from(count).ok()) }
@@ -71,10 +72,12 @@ impl<'r, 's> KeyReader<'r, 's> {
         let id = section.required("id").and_then(|value| self.id(value));
         let title = section.required("title").and_then(|value| title(value));
         let digest = section.required("digest").and_then(|value| self.digest(value));
-        let (scopes, scope_names) = section.required("scopes").map(|value| self.scopes(value)).unwrap_or_default();
+        let (scopes, scope_names) =
+            section.required("scopes").map(|value| self.scopes(value)).unwrap_or_default();
         let created = section.get("created").and_then(|value| value.moment());
         let expires = section.get("expires").and_then(|value| value.moment());
-        let allow_from = section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
+        let allow_from =
+            section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
         let rate = section.get("rate").and_then(|value| value.parse());
         let revoked = section.get("revoked").and_then(|value| value.truth());
         for note in ["owner", "note"] {
@@ -153,7 +156,11 @@ impl<'r, 's> KeyReader<'r, 's> {
 fn title(value: Value<'_, '_>) -> Option<Title> {
     let title = Title::new(value.text()?);
     if title.is_none() {
-        value.reading().error(value.span(), "expected a title of 1 to 200 characters without control characters", None);
+        value.reading().error(
+            value.span(),
+            "expected a title of 1 to 200 characters without control characters",
+            None,
+        );
     }
     title
 }

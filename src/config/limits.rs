@@ -32,7 +32,9 @@ impl Limits {
             let number = section.get(key).and_then(|value| value.number(least, most));
             number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
         };
-        let size = |key, default| section.get(key).and_then(|value| value.parse::<Size>()).map_or(default, |size| size.0);
+        let size = |key, default| {
+            section.get(key).and_then(|value| value.parse::<Size>()).map_or(default, |size| size.0)
+        };
         let head = size("head", 16 * 1024);
         if !(8 * 1024..=1024 * 1024).contains(&head)
             && let Some(value) = section.get("head")

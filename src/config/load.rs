@@ -37,7 +37,8 @@ pub struct Fingerprint([u8; 32]);
 
 /// Reads the configuration and the key file that it names.
 pub fn load(path: &Path, environment: &Environment) -> Loading {
-    let mut loading = Loading { sources: Vec::new(), report: Report::default(), loaded: None, key_path: None };
+    let mut loading =
+        Loading { sources: Vec::new(), report: Report::default(), loaded: None, key_path: None };
     let source = match read_file(path) {
         Ok(source) => source,
         Err(report) => {

@@ -79,7 +79,7 @@ impl Surroundings<'_> {
 pub fn parse(source: &Source, environment: &Environment) -> (Option<Config>, Report) {
     let reading = Reading::new(source);
     let table = reading.parse();
-    let base = source.path.parent().unwrap_or(Path::new(""));
+    let base = source.path.parent().unwrap_or_else(|| Path::new(""));
     let config = {
         let root = reading.root(&table);
         let config = sections(&root, &Surroundings { environment, base });

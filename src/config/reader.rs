@@ -130,7 +130,7 @@ impl<'r, 's> Section<'r, 's> {
     }
 
     /// The table under `key`; an empty one if it is not written.
-    pub fn section(&self, key: &'static str) -> Section<'r, 's> {
+    pub fn section(&self, key: &'static str) -> Self {
         let value = self.get(key);
         let table = value.and_then(|value| value.table());
         Section {
@@ -143,7 +143,7 @@ impl<'r, 's> Section<'r, 's> {
     }
 
     /// The tables of `[[key]]`.
-    pub fn sections(&self, key: &'static str) -> Vec<Section<'r, 's>> {
+    pub fn sections(&self, key: &'static str) -> Vec<Self> {
         let items = self.get(key).map(|value| value.items()).unwrap_or_default();
         let path = self.path_of(key);
         let section = |value: Value<'r, 's>| Section {
@@ -157,8 +157,10 @@ impl<'r, 's> Section<'r, 's> {
     }
 
     /// Every key with its table, for tables whose keys are names.
-    pub fn named_sections(&self) -> Vec<(String, Range<usize>, Section<'r, 's>)> {
-        let Some(table) = self.table else { return Vec::new() };
+    pub fn named_sections(&self) -> Vec<(String, Range<usize>, Self)> {
+        let Some(table) = self.table else {
+            return Vec::new();
+        };
         table
             .iter()
             .map(|(name, value)| {
@@ -184,7 +186,11 @@ impl<'r, 's> Section<'r, 's> {
             let help = meant(name.get_ref(), asked.iter().copied())
                 .map(|near| format!("did you mean '{near}'?"))
                 .unwrap_or_else(|| format!("known {place}: {}", asked.join(", ")));
-            self.reading.error(name.span(), format!("'{}' is not a key that is known {place}", name.get_ref()), Some(help));
+            self.reading.error(
+                name.span(),
+                format!("'{}' is not a key that is known {place}", name.get_ref()),
+                Some(help),
+            );
         }
     }
 
@@ -206,24 +212,24 @@ impl<'r, 's> Value<'r, 's> {
 
     /// A string.
     pub fn text(&self) -> Option<&'r str> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Some(text),
-            other => self.wrong_type("a string", other),
+        match self.value.get_ref().as_str() {
+            Some(text) => Some(text),
+            None => self.wrong_type("a string"),
         }
     }
 
     /// `true` or `false`.
     pub fn truth(&self) -> Option<bool> {
-        match self.value.get_ref() {
-            DeValue::Boolean(truth) => Some(*truth),
-            other => self.wrong_type("true or false", other),
+        match self.value.get_ref().as_bool() {
+            Some(truth) => Some(truth),
+            None => self.wrong_type("true or false"),
         }
     }
 
     /// A whole number from `least` to `most`.
     pub fn number(&self, least: u64, most: u64) -> Option<u64> {
         let DeValue::Integer(number) = self.value.get_ref() else {
-            return self.wrong_type("a whole number", self.value.get_ref());
+            return self.wrong_type("a whole number");
         };
         let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok();
         let fits = parsed.filter(|parsed| (least..=most).contains(parsed));
@@ -236,13 +242,18 @@ impl<'r, 's> Value<'r, 's> {
     /// An offset date-time; anything else that is a date is refused, because it would mean another moment elsewhere.
     pub fn moment(&self) -> Option<crate::clock::WallTime> {
         let DeValue::Datetime(stamp) = self.value.get_ref() else {
-            return self.wrong_type("a date and time such as 2026-11-22T10:00:00Z", self.value.get_ref());
+            return self.wrong_type("a date and time such as 2026-11-22T10:00:00Z");
         };
         match stamp.to_string().parse::<jiff::Timestamp>() {
             Ok(stamp) => Some(crate::clock::WallTime::from_unix_secs(stamp.as_second())),
             Err(_) => {
-                let help = "write the time zone too, as in 2026-11-22T10:00:00Z or 2026-11-22T11:00:00+01:00".to_owned();
-                self.reading.error(self.span(), "a date and time with its time zone is needed here", Some(help));
+                let help = "write the time zone too, as in 2026-11-22T10:00:00Z or 2026-11-22T11:00:00+01:00"
+                    .to_owned();
+                self.reading.error(
+                    self.span(),
+                    "a date and time with its time zone is needed here",
+                    Some(help),
+                );
                 None
             }
         }
@@ -265,10 +276,10 @@ impl<'r, 's> Value<'r, 's> {
 
     /// The items of an array.
     pub fn items(&self) -> Vec<Self> {
-        match self.value.get_ref() {
-            DeValue::Array(items) => items.iter().map(|value| Self { reading: self.reading, value }).collect(),
-            other => {
-                self.wrong_type::<()>("a list", other);
+        match self.value.get_ref().as_array() {
+            Some(items) => items.iter().map(|value| Self { reading: self.reading, value }).collect(),
+            None => {
+                self.wrong_type::<()>("a list");
                 Vec::new()
             }
         }
@@ -276,10 +287,7 @@ impl<'r, 's> Value<'r, 's> {
 
     /// The items of an array, or the one item that is not in one.
     pub fn one_or_more(&self) -> Vec<Self> {
-        match self.value.get_ref() {
-            DeValue::Array(_) => self.items(),
-            _ => vec![*self],
-        }
+        if self.value.get_ref().is_array() { self.items() } else { vec![*self] }
     }
 
     /// Every item parsed; mistakes in one do not hide those in another.
@@ -292,13 +300,14 @@ impl<'r, 's> Value<'r, 's> {
     }
 
     fn table(&self) -> Option<&'r DeTable<'s>> {
-        match self.value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            other => self.wrong_type("a table", other),
+        match self.value.get_ref().as_table() {
+            Some(table) => Some(table),
+            None => self.wrong_type("a table"),
         }
     }
 
-    fn wrong_type<T>(&self, expected: &str, found: &DeValue<'_>) -> Option<T> {
+    fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+        let found = self.value.get_ref();
         self.reading.error(self.span(), format!("expected {expected}, found {}", found.type_str()), None);
         None
     }

@@ -40,7 +40,8 @@ fn access(value: Value<'_, '_>) -> Option<Access> {
         "public" => Some(Access::Public),
         "key" => Some(Access::Key),
         _ => {
-            let help = "'public' passes to the CRM, which has its own login; 'key' needs a key with a scope".to_owned();
+            let help = "'public' passes to the CRM, which has its own login; 'key' needs a key with a scope"
+                .to_owned();
             value.reading().error(value.span(), "expected 'public' or 'key'", Some(help));
             None
         }

@@ -23,7 +23,8 @@ pub struct Server {
 
 impl Server {
     pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Self> {
-        let listen: Vec<SocketAddr> = section.required("listen").map(|value| value.parse_all()).unwrap_or_default();
+        let listen: Vec<SocketAddr> =
+            section.required("listen").map(|value| value.parse_all()).unwrap_or_default();
         let admin = section.get("admin").and_then(|value| value.parse());
         let state_dir = section.get("state_dir").and_then(|value| value.text()).unwrap_or("state");
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,7 +40,9 @@ impl Server {
             listen,
         };
         if !server.admin.ip().is_loopback() {
-            let help = "anyone who reaches it can read the metrics; keep it on 127.0.0.1 or behind a firewall".to_owned();
+            let help =
+                "anyone who reaches it can read the metrics; keep it on 127.0.0.1 or behind a firewall"
+                    .to_owned();
             section.reading().warning(section.span(), "the admin listener is not on loopback", Some(help));
         }
         section.finish();

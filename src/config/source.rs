@@ -95,9 +95,14 @@ impl Report {
     /// The first error in one line, for the log.
     pub fn summary(&self, sources: &[Source]) -> String {
         let first = self.mistakes.iter().find(|mistake| mistake.severity == Severity::Error);
-        let Some(first) = first else { return "no errors".to_owned() };
+        let Some(first) = first else {
+            return "no errors".to_owned();
+        };
         let line = first.span.as_ref().and_then(|span| {
-            sources.iter().find(|source| source.is(&first.path)).map(|source| format!(":{}", source.line_of(span.start)))
+            sources
+                .iter()
+                .find(|source| source.is(&first.path))
+                .map(|source| format!(":{}", source.line_of(span.start)))
         });
         let more = match self.count(Severity::Error) {
             0 | 1 => String::new(),
@@ -134,9 +139,9 @@ impl Mistake {
                     Snippet::source(text).path(path).annotation(AnnotationKind::Primary.span(start..end)),
                 )
             }
-            (Some(_) | None, _) => {
-                level.primary_title(format!("{path}: {}", self.message)).element(Level::NOTE.message("this is about the file as a whole"))
-            }
+            (Some(_) | None, _) => level
+                .primary_title(format!("{path}: {}", self.message))
+                .element(Level::NOTE.message("this is about the file as a whole")),
         };
         match &self.help {
             Some(help) => group.element(Level::HELP.message(help.as_str())),

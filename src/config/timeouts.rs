@@ -24,7 +24,7 @@ pub struct Timeouts {
     pub upstream_body_idle: Duration,
     /// `upstream_keep_alive`: how long an unused connection to the CRM is kept; default 15 s.
     pub upstream_keep_alive: Duration,
-    /// `stream_idle`: for WebSockets and event streams; default 1 h.
+    /// `stream_idle`: for `WebSocket`s and event streams; default 1 h.
     pub stream_idle: Duration,
     /// `drain`: from SIGTERM to the end; default 28 s.
     pub drain: Duration,

@@ -67,7 +67,8 @@ impl Upstream {
         let idle = section.get("idle_connections").and_then(|value| value.number(0, 10_000));
         let crm = section.get("crm").and_then(|value| value.text().map(|text| (text, value)));
         if let Some((name, value)) = crm.filter(|(name, _)| *name != "generic") {
-            let help = "leave it out, or write 'generic', and describe the CRM's paths in [scopes]".to_owned();
+            let help =
+                "leave it out, or write 'generic', and describe the CRM's paths in [scopes]".to_owned();
             value.reading().error(value.span(), format!("no scope pack is called '{name}'"), Some(help));
         }
         section.finish();
@@ -85,7 +86,8 @@ fn origin(text: &str) -> Option<(Box<str>, u16, bool)> {
         Some(_) | None => return None,
     };
     let authority = uri.authority().filter(|authority| is_host(authority.as_str()))?;
-    let path_is_root = matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/" | ""));
+    let path_is_root =
+        matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/" | ""));
     let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
     path_is_root.then(|| (authority.host().into(), port, tls))
 }

@@ -52,7 +52,9 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, around: &Surroundings<'_>) ->
     let mut read: Vec<Webhook> = Vec::new();
     for section in sections {
         let (reading, span) = (section.reading(), section.span());
-        let Some(webhook) = Webhook::read(section, around) else { continue };
+        let Some(webhook) = Webhook::read(section, around) else {
+            continue;
+        };
         if read.iter().any(|other| other.name == webhook.name) {
             reading.error(span.clone(), format!("a webhook called '{}' stands above", webhook.name), None);
         }
@@ -72,10 +74,14 @@ impl Webhook {
         let place = place(&section, sender);
         let secrets: Vec<Secret> = section
             .required("secrets")
-            .map(|value| value.one_or_more().into_iter().filter_map(|item| secret(item, sender, around)).collect())
+            .map(|value| {
+                value.one_or_more().into_iter().filter_map(|item| secret(item, sender, around)).collect()
+            })
             .unwrap_or_default();
-        let allow_from = section.get("allow_from").map(|value| networks(value, &known_networks)).unwrap_or_default();
-        let methods = section.get("methods").map(|value| value.parse_all()).unwrap_or_else(|| vec![Method::POST]);
+        let allow_from =
+            section.get("allow_from").map(|value| networks(value, &known_networks)).unwrap_or_default();
+        let methods =
+            section.get("methods").map(|value| value.parse_all()).unwrap_or_else(|| vec![Method::POST]);
         let upstream_path = section.get("upstream_path").and_then(plain_path);
         section.finish();
         Some(Self { name: name?, path: path?, methods, place: place?, secrets, allow_from, upstream_path })
@@ -121,7 +127,8 @@ fn sender(value: Value<'_, '_>) -> Option<&'static Sender> {
 
 fn place(section: &Section<'_, '_>, sender: Option<&Sender>) -> Option<TokenPlace> {
     let header = section.get("header").and_then(|value| value.parse::<HeaderName>()).map(TokenPlace::Header);
-    let query = section.get("query").and_then(|value| value.text()).map(|name| TokenPlace::Query(name.into()));
+    let query =
+        section.get("query").and_then(|value| value.text()).map(|name| TokenPlace::Query(name.into()));
     match (header, query, sender) {
         (Some(_), Some(_), _) => {
             section.reading().error(section.span(), "'header' and 'query' exclude each other", None);
@@ -130,7 +137,8 @@ fn place(section: &Section<'_, '_>, sender: Option<&Sender>) -> Option<TokenPlac
         (Some(place), None, _) | (None, Some(place), _) => Some(place),
         (None, None, Some(sender)) => Some(TokenPlace::Header(HeaderName::from_static(sender.header))),
         (None, None, None) => {
-            let help = "name a 'sender', or the 'header' or 'query' parameter that holds the secret".to_owned();
+            let help =
+                "name a 'sender', or the 'header' or 'query' parameter that holds the secret".to_owned();
             section.reading().error(section.span(), "it is not said where the secret stands", Some(help));
             None
         }
@@ -146,8 +154,16 @@ fn secret(value: Value<'_, '_>, sender: Option<&Sender>, around: &Surroundings<'
             return None;
         }
         if secret.len() < sender.fair_length {
-            let message = format!("this secret has {} characters; {} or more are hard to guess", secret.len(), sender.fair_length);
-            value.reading().warning(value.span(), message, Some("'openssl rand -hex 32' makes a good one".to_owned()));
+            let message = format!(
+                "this secret has {} characters; {} or more are hard to guess",
+                secret.len(),
+                sender.fair_length
+            );
+            value.reading().warning(
+                value.span(),
+                message,
+                Some("'openssl rand -hex 32' makes a good one".to_owned()),
+            );
         }
     }
     Some(secret)

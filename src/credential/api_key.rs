@@ -135,13 +135,21 @@ pub fn is_plausible(presented: &[u8]) -> bool {
 
 /// True for the full form of an own key with a fitting check sum.
 pub fn is_own(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
-    let Some((before, check)) = text.rsplit_once('_') else { return false };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let Some((before, check)) = text.rsplit_once('_') else {
+        return false;
+    };
     let Some((id, random)) = before.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')) else {
         return false;
     };
     let base62 = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    id.len() == ID_LEN && random.len() == RANDOM_LEN && base62(id) && base62(random) && check_sum(before) == check
+    id.len() == ID_LEN
+        && random.len() == RANDOM_LEN
+        && base62(id)
+        && base62(random)
+        && check_sum(before) == check
 }
 
 /// CRC-32 (IEEE 802.3) in six base62 digits, most significant first.
@@ -205,9 +213,17 @@ mod tests {
     #[test]
     fn digests_read_back() {
         let digest = KeyDigest::of(b"abc");
-        assert_eq!(digest.to_string(), "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.to_string(),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        for bad in ["", "sha256:", "ba7816", "sha256:BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"] {
+        for bad in [
+            "",
+            "sha256:",
+            "ba7816",
+            "sha256:BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ] {
             assert_eq!(bad.parse::<KeyDigest>(), Err(DigestError), "{bad}");
         }
     }

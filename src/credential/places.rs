@@ -20,7 +20,9 @@ pub struct Place {
 
 /// Not a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a header name, or a header name and a scheme, as in 'x-api-key' or 'authorization: bearer'")]
+#[error(
+    "expected a header name, or a header name and a scheme, as in 'x-api-key' or 'authorization: bearer'"
+)]
 pub struct PlaceError;
 
 /// The credential as presented, and where.
@@ -41,7 +43,9 @@ impl std::str::FromStr for Place {
             None => (text, None),
         };
         let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| PlaceError)?;
-        let token = |scheme: &str| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let token = |scheme: &str| {
+            !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
         match scheme {
             Some(scheme) if !token(scheme) => Err(PlaceError),
             scheme => Ok(Self { header, scheme: scheme.map(Into::into) }),
@@ -95,7 +99,11 @@ impl Places {
         }
         let (place, header, value) = found.ok_or(Denial::CredentialMissing)?;
         let text = self.after_scheme(place, value).ok_or(Denial::CredentialMalformed)?;
-        if api_key::is_plausible(text) { Ok(Presented { header, text }) } else { Err(Denial::CredentialMalformed) }
+        if api_key::is_plausible(text) {
+            Ok(Presented { header, text })
+        } else {
+            Err(Denial::CredentialMalformed)
+        }
     }
 
     /// The text after one of the schemes that this header may have; the whole value where it needs none.
@@ -155,7 +163,11 @@ mod tests {
             &[("x-api-key", KEY), ("x_api_key", KEY)],
             &[("authorization", "Basic dTpw"), ("x-api-key", KEY)],
         ] {
-            assert_eq!(find(BOTH, fields).unwrap_err(), Denial::Ambiguous(Ambiguity::SeveralCredentials), "{fields:?}");
+            assert_eq!(
+                find(BOTH, fields).unwrap_err(),
+                Denial::Ambiguous(Ambiguity::SeveralCredentials),
+                "{fields:?}"
+            );
         }
     }
 
@@ -163,10 +175,21 @@ mod tests {
     fn nothing_is_repaired() {
         assert_eq!(find(BOTH, &[("cookie", KEY)]).unwrap_err(), Denial::CredentialMissing);
         for value in [
-            KEY.to_owned(), format!("Bearer  {KEY}"), format!("Bearer \"{KEY}\" "), format!("Bearer {KEY} x"),
-            format!("Bearer\t{KEY}"), "Bearer".to_owned(), "Bearer ".to_owned(), format!("Bearer,{KEY}"), format!("Basic {KEY}"),
+            KEY.to_owned(),
+            format!("Bearer  {KEY}"),
+            format!("Bearer \"{KEY}\" "),
+            format!("Bearer {KEY} x"),
+            format!("Bearer\t{KEY}"),
+            "Bearer".to_owned(),
+            "Bearer ".to_owned(),
+            format!("Bearer,{KEY}"),
+            format!("Basic {KEY}"),
         ] {
-            assert_eq!(find(BOTH, &[("authorization", &value)]).unwrap_err(), Denial::CredentialMalformed, "{value}");
+            assert_eq!(
+                find(BOTH, &[("authorization", &value)]).unwrap_err(),
+                Denial::CredentialMalformed,
+                "{value}"
+            );
         }
     }
 }

@@ -78,10 +78,8 @@ impl KeySet {
     /// [`Denial::CredentialUnknown`]; or the holder with [`Denial::CredentialRevoked`] or
     /// [`Denial::CredentialExpired`], which only whoever presents the right key gets to hear.
     pub fn prove(&self, digest: &KeyDigest, now: WallTime) -> Result<&Arc<Holder>, Unproved<'_>> {
-        let holder = self
-            .by_digest
-            .get(digest)
-            .ok_or(Unproved { denial: Denial::CredentialUnknown, holder: None })?;
+        let holder =
+            self.by_digest.get(digest).ok_or(Unproved { denial: Denial::CredentialUnknown, holder: None })?;
         let denial = match (holder.key.standing, holder.key.expires) {
             (Standing::Revoked, _) => Denial::CredentialRevoked,
             (Standing::Live, Some(expires)) if expires <= now => Denial::CredentialExpired,

@@ -39,7 +39,8 @@ impl KeyStates {
 
     /// The state of `id`, made if it is new; a changed rate takes effect at once, with a full bucket.
     pub fn of(&self, id: &KeyId, rate: Rate) -> Arc<KeyState> {
-        let state = self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(KeyState::new(rate, &self.clock)));
+        let state =
+            self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(KeyState::new(rate, &self.clock)));
         if state.limiter.load().rate() != rate {
             state.limiter.store(Arc::new(Limiter::new(rate, &self.clock)));
         }
@@ -121,7 +122,10 @@ impl KeyState {
     }
 }
 
-fn counts(names: &'static [&'static str], counters: &[AtomicU64]) -> impl Iterator<Item = (&'static str, u64)> {
+fn counts(
+    names: &'static [&'static str],
+    counters: &[AtomicU64],
+) -> impl Iterator<Item = (&'static str, u64)> {
     names
         .iter()
         .copied()

@@ -48,7 +48,8 @@ impl Failures {
         let address = match self.addresses.get(&from) {
             Some(address) if address.limiter.rate() == rate => address,
             Some(_) | None => {
-                let fresh = Arc::new(Address { limiter: Limiter::new(rate, &self.clock), count: AtomicU64::new(0) });
+                let fresh =
+                    Arc::new(Address { limiter: Limiter::new(rate, &self.clock), count: AtomicU64::new(0) });
                 self.addresses.insert(from, Arc::clone(&fresh));
                 fresh
             }
@@ -85,7 +86,9 @@ impl WindowedMax {
 
 /// Adds one to the count of `window`, which starts at zero again when the window changes.
 fn count_in(packed: &AtomicU64, window: u64) -> u64 {
-    let next = |old: u64| if old >> 32 == window { old.saturating_add(1) } else { window << 32 | 1 };
+    let next = |old: u64| {
+        if old >> 32 == window { old.saturating_add(1) } else { window << 32 | 1 }
+    };
     let old = packed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(next(old))).unwrap_or(0);
     next(old) & u64::from(u32::MAX)
 }

@@ -118,7 +118,19 @@ mod tests {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
         assert_eq!("600/min".parse::<Rate>().unwrap().interval(), Duration::from_millis(100));
-        for bad in ["", "600", "0/s", "-1/s", "+1/s", "1/week", "1/s burst", "1/s burst 0", "1/s 5", "1/s burst 1 x", "99999999999/s"] {
+        for bad in [
+            "",
+            "600",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1/week",
+            "1/s burst",
+            "1/s burst 0",
+            "1/s 5",
+            "1/s burst 1 x",
+            "99999999999/s",
+        ] {
             assert_eq!(bad.parse::<Rate>(), Err(RateError), "{bad}");
         }
     }

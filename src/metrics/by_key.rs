@@ -53,8 +53,12 @@ const DENIED: Family = Family {
     labels: &["key", "reason"],
     kind: MetricType::COUNTER,
 };
-const INFO: Family =
-    Family { name: "key_info", help: "1, with the title of a key.", labels: &["key", "title"], kind: MetricType::GAUGE };
+const INFO: Family = Family {
+    name: "key_info",
+    help: "1, with the title of a key.",
+    labels: &["key", "title"],
+    kind: MetricType::GAUGE,
+};
 const CREATED: Family = Family {
     name: "key_created_timestamp_seconds",
     help: "When a key was made.",
@@ -80,14 +84,26 @@ impl ByKey {
     pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
         let desc = |family: &Family| {
             let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
-            Desc::new(family.name.to_owned(), family.help.to_owned(), labels, std::collections::HashMap::new())
+            Desc::new(
+                family.name.to_owned(),
+                family.help.to_owned(),
+                labels,
+                std::collections::HashMap::new(),
+            )
         };
         let descs = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED, &KEYS]
             .into_iter()
             .map(desc)
             .collect::<Result<_, _>>()?;
         let strangers = std::array::from_fn(|_| AtomicU64::new(0));
-        Ok(Self(Arc::new(Inner { keys: ArcSwap::default(), cap, clock, strangers, routes: RwLock::default(), descs })))
+        Ok(Self(Arc::new(Inner {
+            keys: ArcSwap::default(),
+            cap,
+            clock,
+            strangers,
+            routes: RwLock::default(),
+            descs,
+        })))
     }
 
     pub(super) fn stranger_denied(&self, denial: Denial) {
@@ -119,7 +135,10 @@ impl Collector for ByKey {
         [
             family(&REQUESTS, self.requests(labelled, others)),
             family(&DENIED, self.denied(labelled, others)),
-            family(&INFO, labelled.iter().map(|it| gauge(&INFO, &[id(it), it.key.title.as_str()], 1)).collect()),
+            family(
+                &INFO,
+                labelled.iter().map(|it| gauge(&INFO, &[id(it), it.key.title.as_str()], 1)).collect(),
+            ),
             family(&CREATED, stamps(&CREATED, labelled, |it| it.key.created)),
             family(&EXPIRES, stamps(&EXPIRES, labelled, |it| Some(it.key.expires.unwrap_or_default()))),
             family(&LAST_USED, stamps(&LAST_USED, labelled, |it| it.state.last_used())),
@@ -136,13 +155,22 @@ impl ByKey {
         let api = API_ROUTE;
         let mut out = Vec::new();
         for holder in labelled {
-            out.extend(holder.state.answers().map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)));
+            out.extend(
+                holder
+                    .state
+                    .answers()
+                    .map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)),
+            );
         }
         for (class, count) in summed(others.iter().flat_map(|holder| holder.state.answers())) {
             out.push(counter(&REQUESTS, &[OTHER, api, class], count));
         }
         for route in self.0.routes.read().iter() {
-            out.extend(route.answers().map(|(label, class, count)| counter(&REQUESTS, &[label, route.name(), class], count)));
+            out.extend(
+                route
+                    .answers()
+                    .map(|(label, class, count)| counter(&REQUESTS, &[label, route.name(), class], count)),
+            );
         }
         out
     }
@@ -150,7 +178,9 @@ impl ByKey {
     fn denied(&self, labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
         let mut out = Vec::new();
         for holder in labelled {
-            out.extend(holder.state.denials().map(|(reason, count)| counter(&DENIED, &[id(holder), reason], count)));
+            out.extend(
+                holder.state.denials().map(|(reason, count)| counter(&DENIED, &[id(holder), reason], count)),
+            );
         }
         for (reason, count) in summed(others.iter().flat_map(|holder| holder.state.denials())) {
             out.push(counter(&DENIED, &[OTHER, reason], count));
@@ -189,7 +219,9 @@ fn stamps(of: &Family, holders: &[Arc<Holder>], stamp: impl Fn(&Holder) -> Optio
         .collect()
 }
 
-fn summed(counts: impl Iterator<Item = (&'static str, u64)>) -> std::collections::BTreeMap<&'static str, u64> {
+fn summed(
+    counts: impl Iterator<Item = (&'static str, u64)>,
+) -> std::collections::BTreeMap<&'static str, u64> {
     counts.fold(std::collections::BTreeMap::new(), |mut sums, (name, count)| {
         *sums.entry(name).or_default() += count;
         sums
@@ -213,7 +245,10 @@ fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
     metric
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has only f64; seconds and counts stay far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has only f64; seconds and counts stay far below 2^53"
+)]
 fn gauge(of: &Family, values: &[&str], value: i64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value as f64);

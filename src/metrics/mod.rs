@@ -10,8 +10,8 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    PullingGauge, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, PullingGauge, Registry, TextEncoder,
 };
 
 use crate::clock::Clock;
@@ -77,29 +77,59 @@ impl Metrics {
         let by_key = ByKey::new(key_labels, clock.clone())?;
         let metrics = Self {
             routes: DashMap::new(),
-            duration: histogram_vec("request_duration_seconds", "From complete request head to last byte of the answer.")?,
-            upstream: histogram_vec("upstream_duration_seconds", "From sending a request to the CRM to its response head.")?,
+            duration: histogram_vec(
+                "request_duration_seconds",
+                "From complete request head to last byte of the answer.",
+            )?,
+            upstream: histogram_vec(
+                "upstream_duration_seconds",
+                "From sending a request to the CRM to its response head.",
+            )?,
             overhead: Histogram::with_opts(
-                HistogramOpts::new("overhead_seconds", "Time to the response head that the CRM did not take.")
-                    .buckets(OWN_SECONDS.to_vec()),
+                HistogramOpts::new(
+                    "overhead_seconds",
+                    "Time to the response head that the CRM did not take.",
+                )
+                .buckets(OWN_SECONDS.to_vec()),
             )?,
             auth_failures: counter_vec("auth_failures_total", "Refused credentials by reason.", &["reason"])?,
-            deliveries: counter_vec("webhook_deliveries_total", "Webhook deliveries by result.", &["webhook", "result"])?,
-            reloads: counter_vec("reloads_total", "Reloads of key file or configuration by result.", &["result"])?,
-            last_reload_successful: IntGauge::new("last_reload_successful", "1 if what is on disk is in force, 0 if it was refused.")?,
-            last_reload_success: Gauge::new("last_reload_success_timestamp_seconds", "When content was last taken into force.")?,
+            deliveries: counter_vec(
+                "webhook_deliveries_total",
+                "Webhook deliveries by result.",
+                &["webhook", "result"],
+            )?,
+            reloads: counter_vec(
+                "reloads_total",
+                "Reloads of key file or configuration by result.",
+                &["result"],
+            )?,
+            last_reload_successful: IntGauge::new(
+                "last_reload_successful",
+                "1 if what is on disk is in force, 0 if it was refused.",
+            )?,
+            last_reload_success: Gauge::new(
+                "last_reload_success_timestamp_seconds",
+                "When content was last taken into force.",
+            )?,
             upstream_connections: IntGaugeVec::new(
                 Opts::new("upstream_connections", "Connections to the CRM by state (active, idle)."),
                 &["state"],
             )?,
             in_flight: IntGauge::new("in_flight", "Requests between head and last byte.")?,
             connections: IntGauge::new("connections", "Client connections open now.")?,
-            connections_shed: IntCounter::new("connections_shed_total", "Client connections refused because a limit was reached.")?,
-            log_lines_dropped: IntCounter::new("log_lines_dropped_total", "Access log lines dropped because the queue was full.")?,
+            connections_shed: IntCounter::new(
+                "connections_shed_total",
+                "Client connections refused because a limit was reached.",
+            )?,
+            log_lines_dropped: IntCounter::new(
+                "log_lines_dropped_total",
+                "Access log lines dropped because the queue was full.",
+            )?,
             by_key,
             registry,
         };
         metrics.register(failures)?;
+        metrics.start_at_zero();
         Ok(Arc::new(metrics))
     }
 
@@ -132,16 +162,21 @@ impl Metrics {
             "Addresses with refused credentials that are remembered now.",
             Box::new(move || as_f64(u64::try_from(failures.remembered()).unwrap_or(u64::MAX))),
         )?))?;
-        let build = IntGaugeVec::new(Opts::new("build_info", "1, with the version as a label."), &["version"])?;
+        let build =
+            IntGaugeVec::new(Opts::new("build_info", "1, with the version as a label."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         self.registry.register(Box::new(build))?;
+        Ok(())
+    }
+
+    /// Series whose labels are known from the start are there from the start: `rate()` needs the zero.
+    fn start_at_zero(&self) {
         for state in ["active", "idle"] {
             self.upstream_connections.with_label_values(&[state]).set(0);
         }
         for result in ["accepted", "refused", "restored"] {
             self.reloads.with_label_values(&[result]).inc_by(0);
         }
-        Ok(())
     }
 
     /// The record of the route called `name`, made if it is new.
@@ -194,7 +229,12 @@ impl Metrics {
     }
 
     /// The CRM's response head came: `upstream` is its share, `own` is ours.
-    pub fn upstream_answered(&self, stats: &RouteStats, upstream: std::time::Duration, own: std::time::Duration) {
+    pub fn upstream_answered(
+        &self,
+        stats: &RouteStats,
+        upstream: std::time::Duration,
+        own: std::time::Duration,
+    ) {
         stats.upstream.observe(upstream.as_secs_f64());
         self.overhead.observe(own.as_secs_f64());
     }

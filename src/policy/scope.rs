@@ -226,13 +226,16 @@ impl<T> PathTree<T> {
         if self.below.iter().any(&mut *accept) {
             return true;
         }
-        let Some(rest) = rest else { return self.here.iter().any(accept) };
+        let Some(rest) = rest else {
+            return self.here.iter().any(accept);
+        };
         let (segment, after) = match rest.find('/') {
             Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
             None => (rest, None),
         };
         let by_literal = self.literals.get(segment).is_some_and(|child| child.walk(after, accept));
-        by_literal || (!segment.is_empty() && self.one.as_ref().is_some_and(|child| child.walk(after, accept)))
+        by_literal
+            || (!segment.is_empty() && self.one.as_ref().is_some_and(|child| child.walk(after, accept)))
     }
 }
 

@@ -79,7 +79,14 @@ pub struct ClientIo {
 impl ClientIo {
     /// Wraps an accepted stream.
     pub fn new(stream: Stream, pace: Arc<Pace>, write_idle: Duration) -> Self {
-        Self { stream, pace, write_idle, reading: Timer::default(), writing: Timer::default(), write_due: None }
+        Self {
+            stream,
+            pace,
+            write_idle,
+            reading: Timer::default(),
+            writing: Timer::default(),
+            write_due: None,
+        }
     }
 
     /// A write that got through clears the deadline; one that must wait sets it.
@@ -95,7 +102,11 @@ impl ClientIo {
 }
 
 impl AsyncRead for ClientIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let me = &mut *self;
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut me.stream).poll_read(cx, buf) {
@@ -104,7 +115,9 @@ impl AsyncRead for ClientIo {
             }
             return Poll::Ready(read);
         }
-        let Some(due) = me.pace.due() else { return Poll::Pending };
+        let Some(due) = me.pace.due() else {
+            return Poll::Pending;
+        };
         ready!(me.reading.poll(cx, due));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

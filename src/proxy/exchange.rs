@@ -28,7 +28,12 @@ struct Verdict {
 }
 
 /// Answers one request.
-pub async fn run(proxy: Arc<Proxy>, peer: IpAddr, pace: Arc<Pace>, request: Request<Incoming>) -> Response<Answer> {
+pub async fn run(
+    proxy: Arc<Proxy>,
+    peer: IpAddr,
+    pace: Arc<Pace>,
+    request: Request<Incoming>,
+) -> Response<Answer> {
     let (parts, body) = request.into_parts();
     let live = proxy.live.load_full();
     let trail = Trail::new(Arc::clone(&live.gate.nowhere));
@@ -43,7 +48,13 @@ pub async fn run(proxy: Arc<Proxy>, peer: IpAddr, pace: Arc<Pace>, request: Requ
     }
 }
 
-fn judge(live: &Live, proxy: &Proxy, parts: &Parts, peer: IpAddr, record: &mut Record) -> Result<Verdict, Denial> {
+fn judge(
+    live: &Live,
+    proxy: &Proxy,
+    parts: &Parts,
+    peer: IpAddr,
+    record: &mut Record,
+) -> Result<Verdict, Denial> {
     let now = proxy.clock.now();
     let judged = live.gate.judge(parts, peer, now, &proxy.failures, &mut record.trail);
     record.set_path(parts.uri.path());
@@ -65,7 +76,12 @@ fn declared_length(parts: &Parts) -> Option<u64> {
     parts.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn forward(verdict: Verdict, mut parts: Parts, body: Incoming, mut record: Box<Record>) -> Response<Answer> {
+async fn forward(
+    verdict: Verdict,
+    mut parts: Parts,
+    body: Incoming,
+    mut record: Box<Record>,
+) -> Response<Answer> {
     let Verdict { admitted, upstream, timeouts, body_limit, scheme } = verdict;
     let handshake = if admitted.wants_upgrade() {
         match tunnel::Handshake::find(&mut parts) {

@@ -2,7 +2,7 @@
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
 //! answer) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`upload`] and
-//! [`download`] (bodies) or [`tunnel`] (WebSockets) → [`record`] (how it ended). [`respond`] is the one place that turns a
+//! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
 
 pub mod client_io;

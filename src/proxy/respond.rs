@@ -56,7 +56,9 @@ fn allowed(record: &Record) -> HeaderValue {
 
 /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) where the key's rate was the reason.
 fn rate_limit(headers: &mut http::HeaderMap, record: &Record, denial: Denial) {
-    let (Denial::RateLimited(wait), Caller::Key(holder)) = (denial, &record.trail.caller) else { return };
+    let (Denial::RateLimited(wait), Caller::Key(holder)) = (denial, &record.trail.caller) else {
+        return;
+    };
     let policy = policy_header(holder.state.rate());
     let state = format!("\"key\";r=0;t={}", wait.seconds());
     for (name, value) in [("ratelimit-policy", policy), ("ratelimit", state)] {

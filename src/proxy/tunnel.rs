@@ -1,4 +1,4 @@
-//! WebSockets (RFC 6455): the handshake is judged on both sides, then bytes pass both ways until one side ends or both are
+//! `WebSocket`s (RFC 6455): the handshake is judged on both sides, then bytes pass both ways until one side ends or both are
 //! silent for too long.
 
 use std::sync::Arc;
@@ -72,7 +72,8 @@ impl Handshake {
 
     /// True if the CRM's 101 answers this very handshake.
     pub fn is_accepted_by(&self, headers: &HeaderMap) -> bool {
-        let protocol = headers.get(header::UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let protocol =
+            headers.get(header::UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
         let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
         let accepted = accepts.next().is_some_and(|it| it.as_bytes() == self.accept.as_bytes());
         protocol && accepted && accepts.next().is_none()
@@ -157,7 +158,9 @@ where
             Err(_) => 0,
         };
         let written = match buffer.get(..read) {
-            Some(bytes) if read > 0 => timeout(idle, to.write_all(bytes)).await.is_ok_and(|written| written.is_ok()),
+            Some(bytes) if read > 0 => {
+                timeout(idle, to.write_all(bytes)).await.is_ok_and(|written| written.is_ok())
+            }
             Some(_) | None => false,
         };
         if !written {

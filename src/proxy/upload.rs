@@ -198,7 +198,15 @@ impl Streaming {
 fn trailers_are_harmless(trailers: &HeaderMap) -> bool {
     trailers.keys().all(|name| {
         let folded = name.as_str().replace('_', "-");
-        let named = ["host", "authorization", "cookie", "content-type", "content-encoding", "content-range", "x-api-key"];
+        let named = [
+            "host",
+            "authorization",
+            "cookie",
+            "content-type",
+            "content-encoding",
+            "content-range",
+            "x-api-key",
+        ];
         kind_of(&folded) == Kind::Plain && !named.contains(&folded.as_str())
     })
 }

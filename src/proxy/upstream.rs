@@ -164,7 +164,9 @@ impl Upstream {
             pool.reaped = true;
             let weak = Arc::downgrade(self);
             tokio::spawn(async move {
-                let Some(period) = weak.upgrade().map(|upstream| upstream.keep_alive) else { return };
+                let Some(period) = weak.upgrade().map(|upstream| upstream.keep_alive) else {
+                    return;
+                };
                 loop {
                     tokio::time::sleep(period).await;
                     let Some(upstream) = weak.upgrade() else { return };
@@ -180,7 +182,8 @@ impl Upstream {
     fn reap(&self) -> bool {
         let mut pool = self.pool().borrow_mut();
         let before = pool.waiting.len();
-        pool.waiting.retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < self.keep_alive);
+        pool.waiting
+            .retain(|waiting| !waiting.sender.is_closed() && waiting.since.elapsed() < self.keep_alive);
         let after = pool.waiting.len();
         self.idle_gauge.sub(i64::try_from(before - after).unwrap_or(0));
         pool.reaped = after > 0;
@@ -263,8 +266,14 @@ impl Lease {
         Self { sender: Some(sender), upload, upstream }
     }
 
-    async fn exchange(&mut self, request: Request<Upload>, limit: Duration) -> Result<Response<Incoming>, Failure> {
-        let Some(sender) = &mut self.sender else { return Err(Failure::Unsent(Box::new(request))) };
+    async fn exchange(
+        &mut self,
+        request: Request<Upload>,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        let Some(sender) = &mut self.sender else {
+            return Err(Failure::Unsent(Box::new(request)));
+        };
         let mut sending = std::pin::pin!(sender.try_send_request(request));
         let mut seen = 0;
         let answered = loop {
@@ -272,7 +281,11 @@ impl Lease {
                 Ok(answered) => break answered,
                 Err(_) => {
                     // A long upload is no silence of the CRM's.
-                    let bytes = self.upload.as_ref().filter(|upload| !upload.is_whole()).map_or(0, |upload| upload.bytes());
+                    let bytes = self
+                        .upload
+                        .as_ref()
+                        .filter(|upload| !upload.is_whole())
+                        .map_or(0, |upload| upload.bytes());
                     if bytes <= seen {
                         return Err(Failure::Sent(Denial::UpstreamTimeout));
                     }
@@ -317,7 +330,8 @@ impl std::fmt::Debug for Lease {
 
 fn tls(config: &config::Upstream) -> Result<(TlsConnector, ServerName<'static>), UpstreamError> {
     let name = config.host.trim_start_matches('[').trim_end_matches(']');
-    let name = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::HostName(config.host.clone()))?;
+    let name =
+        ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::HostName(config.host.clone()))?;
     let (certificates, whence) = match &config.ca_file {
         Some(path) => {
             let whence = path.display().to_string();

@@ -163,9 +163,11 @@ pub fn kind_of(name: &str) -> Kind {
 
 fn long_name(name: &str) -> Kind {
     match name {
-        "cf-connecting-ip" | "fastly-client-ip" | "x-cluster-client-ip" | "x-originating-ip" | "x-rewrite-url" => {
-            Kind::Forwarding
-        }
+        "cf-connecting-ip"
+        | "fastly-client-ip"
+        | "x-cluster-client-ip"
+        | "x-originating-ip"
+        | "x-rewrite-url" => Kind::Forwarding,
         "x-method-override" | "x-http-method-override" => Kind::MethodOverride,
         "proxy-authorization" | "proxy-authenticate" => Kind::HopByHop,
         "x-anonymous-consumer" => Kind::Identity,
@@ -181,8 +183,16 @@ fn prefixed(name: &str) -> Kind {
             _ => Kind::Plain,
         };
     };
-    const IDENTITY: [&str; 8] =
-        ["sidelock-", "consumer-", "authenticated-", "remote-", "credential-", "client-cert", "ssl-", "auth-request-"];
+    const IDENTITY: [&str; 8] = [
+        "sidelock-",
+        "consumer-",
+        "authenticated-",
+        "remote-",
+        "credential-",
+        "client-cert",
+        "ssl-",
+        "auth-request-",
+    ];
     const FORWARDED_IDENTITY: [&str; 7] = [
         "forwarded-user",
         "forwarded-email",
@@ -192,11 +202,15 @@ fn prefixed(name: &str) -> Kind {
         "forwarded-client-cert",
         "forwarded-tls-client-cert",
     ];
-    if IDENTITY.iter().any(|prefix| rest.starts_with(prefix)) || FORWARDED_IDENTITY.iter().any(|it| rest.starts_with(it)) {
+    if IDENTITY.iter().any(|prefix| rest.starts_with(prefix))
+        || FORWARDED_IDENTITY.iter().any(|it| rest.starts_with(it))
+    {
         Kind::Identity
-    } else if rest.starts_with("forwarded") || rest.starts_with("original-") || rest.starts_with("envoy-") {
-        Kind::Forwarding
-    } else if rest == "rewrite-url" {
+    } else if rest.starts_with("forwarded")
+        || rest.starts_with("original-")
+        || rest.starts_with("envoy-")
+        || rest == "rewrite-url"
+    {
         Kind::Forwarding
     } else if rest == "method-override" || rest == "http-method" {
         Kind::MethodOverride
@@ -207,7 +221,9 @@ fn prefixed(name: &str) -> Kind {
 
 /// True if `a` and `b` name one field to a CRM: case-blind, `_` as `-`.
 pub fn same_name(a: &str, b: &str) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let fold = |byte: u8| {
+        if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    };
     a.len() == b.len() && a.bytes().map(fold).eq(b.bytes().map(fold))
 }
 
@@ -226,15 +242,42 @@ mod tests {
     #[test]
     fn identity_and_forwarding_never_pass() {
         for name in [
-            "x-sidelock-key-id", "x-forwarded-user", "remote-user", "x-consumer-id", "x-ssl-client-cn", "x-request-id",
-            "x-forwarded-for", "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-original-url",
-            "x-rewrite-url", "x-forwarded-host", "x-envoy-peer", "x-http-method-override", "x-method-override",
-            "x-http-method", "connection", "te", "keep-alive", "proxy-connection", "proxy-authorization", "upgrade",
-            "trailer", "transfer-encoding", "http2-settings", "x-host", "x-client-ip", "x-cluster-client-ip",
+            "x-sidelock-key-id",
+            "x-forwarded-user",
+            "remote-user",
+            "x-consumer-id",
+            "x-ssl-client-cn",
+            "x-request-id",
+            "x-forwarded-for",
+            "forwarded",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-host",
+            "x-envoy-peer",
+            "x-http-method-override",
+            "x-method-override",
+            "x-http-method",
+            "connection",
+            "te",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authorization",
+            "upgrade",
+            "trailer",
+            "transfer-encoding",
+            "http2-settings",
+            "x-host",
+            "x-client-ip",
+            "x-cluster-client-ip",
         ] {
             assert_eq!(judged(&[(name, "v")]).unwrap().not_forwarded.len(), 1, "{name}");
         }
-        for name in ["accept", "x-token", "user-agent", "content-type", "x-auth-token", "x-user", "authorization"] {
+        for name in
+            ["accept", "x-token", "user-agent", "content-type", "x-auth-token", "x-user", "authorization"]
+        {
             assert!(judged(&[(name, "v")]).unwrap().not_forwarded.is_empty(), "{name}");
         }
     }
@@ -248,7 +291,12 @@ mod tests {
 
     #[test]
     fn connection_cannot_name_away_what_matters() {
-        let facts = judged(&[("connection", "close, X-Foo, Authorization, Host, x-sidelock-key-id"), ("x-foo", "1"), ("authorization", "b")]).unwrap();
+        let facts = judged(&[
+            ("connection", "close, X-Foo, Authorization, Host, x-sidelock-key-id"),
+            ("x-foo", "1"),
+            ("authorization", "b"),
+        ])
+        .unwrap();
         assert!(facts.not_forwarded.contains(&HeaderName::from_static("x-foo")));
         assert!(!facts.not_forwarded.contains(&header::AUTHORIZATION));
         let facts = judged(&[("connection", "Upgrade"), ("upgrade", "websocket")]).unwrap();

@@ -22,7 +22,9 @@ pub fn the_one(headers: &HeaderMap, version: Version) -> Result<&str, Denial> {
 /// True for `reg-name`, an IPv4 address or a bracketed IPv6 address, with an optional port.
 pub fn is_host(text: &str) -> bool {
     if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, port)) = rest.split_once(']') else { return false };
+        let Some((address, port)) = rest.split_once(']') else {
+            return false;
+        };
         return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port_part(port));
     }
     let name_end = text.find(':').unwrap_or(text.len());
@@ -47,12 +49,13 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in ["crm.example", "crm.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443", "my_crm"] {
+        for good in ["crm.example", "crm.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443", "my_crm"]
+        {
             assert!(is_host(good), "{good}");
         }
         for bad in [
-            "", "a b", "a,b", "a/b", "u@a", "a:", "a:99999", "a:1:2", "[::1", "[::1]x", "[zz]", "::1", "a\t", "a:+1",
-            "a?b", "a#b", "a\\b", "a%41",
+            "", "a b", "a,b", "a/b", "u@a", "a:", "a:99999", "a:1:2", "[::1", "[::1]x", "[zz]", "::1", "a\t",
+            "a:+1", "a?b", "a#b", "a\\b", "a%41",
         ] {
             assert!(!is_host(bad), "{bad}");
         }

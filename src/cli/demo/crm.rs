@@ -74,28 +74,42 @@ async fn answer(store: &Store, mut request: Request<Incoming>) -> Response<Reply
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match (request.method().clone(), segments.as_slice()) {
-        (Method::GET, ["api", "tickets"]) => reply(StatusCode::OK, &Value::from(store.tickets.lock().clone())),
-        (Method::GET, ["api", "messages"]) => reply(StatusCode::OK, &Value::from(store.messages.lock().clone())),
-        (Method::GET, ["api", "tickets", id]) => one(store, id),
+        (Method::GET, ["api", "tickets"]) => {
+            reply(StatusCode::OK, &Value::from(store.tickets.lock().clone()))
+        }
+        (Method::GET, ["api", "messages"]) => {
+            reply(StatusCode::OK, &Value::from(store.messages.lock().clone()))
+        }
+        (Method::GET, ["api", "tickets", id]) => one(store, number(id)),
         (Method::GET, ["api", "whoami"]) => reply(StatusCode::OK, &seen(request.headers())),
         (Method::GET, ["api", "events"]) => events(),
         (Method::GET, ["api", "socket"]) => socket::answer(&mut request),
         (Method::GET, ["login", ..]) => page(),
         (Method::POST, ["api", "tickets"]) => with_body(request, |body| create(&store.tickets, body)).await,
         (Method::POST, ["api", "messages"]) => with_body(request, |body| create(&store.messages, body)).await,
-        (Method::PATCH, ["api", "tickets", id]) => with_body(request, |body| change(store, id, &body)).await,
+        (Method::PATCH, ["api", "tickets", id]) => {
+            with_body(request, |body| change(store, number(id), &body)).await
+        }
         (Method::DELETE, ["api", "tickets", id]) => {
-            store.tickets.lock().retain(|ticket| ticket.get("id").map(ToString::to_string).as_deref() != Some(id));
+            let gone = number(id);
+            store.tickets.lock().retain(|ticket| ticket.get("id").is_none_or(|it| *it != gone));
             empty(StatusCode::NO_CONTENT)
         }
-        (Method::POST, ["telegram", "webhook"]) => with_body(request, |update| telegram(store, &update)).await,
+        (Method::POST, ["telegram", "webhook"]) => {
+            with_body(request, |update| telegram(store, &update)).await
+        }
         _ => reply(StatusCode::NOT_FOUND, &json!({"error": "no such thing in the demo CRM"})),
     }
 }
 
-fn one(store: &Store, id: &str) -> Response<Reply> {
+/// An id as the store has it; 0 is nobody's.
+fn number(id: &str) -> u64 {
+    id.parse().unwrap_or(0)
+}
+
+fn one(store: &Store, id: u64) -> Response<Reply> {
     let tickets = store.tickets.lock();
-    let found = tickets.iter().find(|ticket| ticket.get("id").is_some_and(|it| it.to_string() == id));
+    let found = tickets.iter().find(|ticket| ticket.get("id").is_some_and(|it| *it == id));
     match found {
         Some(ticket) => reply(StatusCode::OK, ticket),
         None => reply(StatusCode::NOT_FOUND, &json!({"error": "no such ticket"})),
@@ -116,12 +130,17 @@ fn create(list: &Mutex<Vec<Value>>, mut body: Value) -> Response<Reply> {
     reply(StatusCode::CREATED, &body)
 }
 
-fn change(store: &Store, id: &str, body: &Value) -> Response<Reply> {
+fn change(store: &Store, id: u64, body: &Value) -> Response<Reply> {
     let mut tickets = store.tickets.lock();
-    let found = tickets.iter_mut().find(|ticket| ticket.get("id").is_some_and(|it| it.to_string() == id));
+    let found = tickets.iter_mut().find(|ticket| ticket.get("id").is_some_and(|it| *it == id));
     match (found.and_then(Value::as_object_mut), body.as_object()) {
         (Some(ticket), Some(changes)) => {
-            ticket.extend(changes.iter().filter(|(name, _)| *name != "id").map(|(name, value)| (name.clone(), value.clone())));
+            ticket.extend(
+                changes
+                    .iter()
+                    .filter(|(name, _)| *name != "id")
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
             reply(StatusCode::OK, &Value::from(ticket.clone()))
         }
         _ => reply(StatusCode::NOT_FOUND, &json!({"error": "no such ticket"})),
@@ -138,10 +157,17 @@ fn telegram(store: &Store, update: &Value) -> Response<Reply> {
 
 /// The fields that reached the CRM, so that one can see what the gateway did.
 fn seen(headers: &HeaderMap) -> Value {
-    headers.iter().map(|(name, value)| (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes())))).collect::<serde_json::Map<_, _>>().into()
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
-async fn with_body(request: Request<Incoming>, then: impl FnOnce(Value) -> Response<Reply>) -> Response<Reply> {
+async fn with_body(
+    request: Request<Incoming>,
+    then: impl FnOnce(Value) -> Response<Reply>,
+) -> Response<Reply> {
     let mut body = request.into_body();
     let mut bytes = BytesMut::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -168,7 +194,10 @@ impl Body for Reply {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events { every, number } => every.poll_tick(cx).map(|_| {
@@ -189,7 +218,11 @@ fn reply(status: StatusCode, value: &Value) -> Response<Reply> {
 }
 
 fn page() -> Response<Reply> {
-    typed(StatusCode::OK, "text/html", "<!doctype html><title>Demo CRM</title><p>The CRM's own login would be here.\n".to_owned())
+    typed(
+        StatusCode::OK,
+        "text/html",
+        "<!doctype html><title>Demo CRM</title><p>The CRM's own login would be here.\n".to_owned(),
+    )
 }
 
 fn typed(status: StatusCode, kind: &'static str, text: String) -> Response<Reply> {
@@ -209,6 +242,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Reply> {
 fn events() -> Response<Reply> {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    *response.body_mut() = Reply::Events { every: tokio::time::interval(Duration::from_millis(500)), number: 0 };
+    *response.body_mut() =
+        Reply::Events { every: tokio::time::interval(Duration::from_millis(500)), number: 0 };
     response
 }

@@ -58,8 +58,9 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     let Some(loaded) = loading.loaded.take() else {
         return Err(Failure::Failed(loading.report.render(&loading.sources, false)));
     };
-    let prepared = Sidelock::prepare(&path, Environment::Process, &loading, loaded, &Clock::system(), &Handle::new())
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let prepared =
+        Sidelock::prepare(&path, Environment::Process, &loading, loaded, &Clock::system(), &Handle::new())
+            .map_err(|error| Failure::Failed(error.to_string()))?;
     write!(std::io::stdout(), "{}", tour(&made, crm, gateway, admin))?;
     std::io::stdout().flush()?;
     prepared.run();
@@ -69,7 +70,8 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
 
 /// `port` on loopback if nobody has it, otherwise any free one.
 fn free(port: u16) -> std::io::Result<SocketAddr> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+    let bind =
+        |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
     bind(port).or_else(|_| bind(0))
 }
 
@@ -82,11 +84,17 @@ fn make(crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> Result<Made,
     let folder = Folder(path);
     let write = |name: &str, text: &str| -> std::io::Result<()> {
         let path = folder.0.join(name);
-        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+        std::fs::OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?
+            .write_all(text.as_bytes())
     };
     let now = Clock::system().wall();
     let quarter = Duration::from_secs(90 * 86_400);
-    let mut keys = String::from("# Two keys of the demo. Save an edit and see it take effect within a second.\n");
+    let mut keys =
+        String::from("# Two keys of the demo. Save an edit and see it take effect within a second.\n");
     keys.push_str(&new_block(&reader, "Demo: reads messages and tickets", &["read_messages"], now, quarter));
     let both = ["read_messages", "send_messages", "manage_tickets"];
     keys.push_str(&new_block(&writer, "Demo: reads, sends and manages", &both, now, quarter));
@@ -132,52 +140,88 @@ per_key = "60/min burst 20"
     )
 }
 
+/// What to read and paste: a comment and a command each.
 fn tour(made: &Made, crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> String {
-    let folder = made.folder.0.display();
-    let (read, write) = (made.reader.expose(), made.writer.expose());
-    let stop = revoke_command(&made.folder.0, made.reader.id());
-    let mut out = String::new();
-    let mut add = |title: &str, command: &str| {
-        out.push_str(&format!("# {title}\n{command}\n\n"));
-    };
-    add(
-        &format!("Sidelock on http://{gateway} stands in front of a small CRM on http://{crm}. Ctrl-C ends both."),
-        &format!("READ={read}\nWRITE={write}\nSECRET={}", made.webhook_secret),
-    );
     let api = format!("http://{gateway}/api");
-    add("200: the read-only key reads", &format!("curl -si {api}/tickets -H \"Authorization: Bearer $READ\""));
-    add(
-        "201: the read-write key writes",
-        &format!("curl -si {api}/tickets -H \"X-API-Key: $WRITE\" --json '{{\"subject\":\"Printer on fire\"}}'"),
-    );
-    add("What the CRM sees of a caller: who, and no key", &format!("curl -s {api}/whoami -H \"X-API-Key: $READ\""));
-    add("401: no key", &format!("curl -si {api}/tickets"));
-    add("401: an unknown key", &format!("curl -si {api}/tickets -H 'X-API-Key: not-a-key-of-this-gateway'"));
-    add(
-        "403: the read-only key may not write",
-        &format!("curl -si {api}/tickets -H \"X-API-Key: $READ\" --json '{{\"subject\":\"x\"}}'"),
-    );
-    add("400: two credentials", &format!("curl -si {api}/tickets -H \"X-API-Key: $READ\" -H \"Authorization: Bearer $READ\""));
-    add(
-        "400: a path with two readings",
-        &format!("curl -si --path-as-is {api}/tickets/../../admin -H \"X-API-Key: $READ\""),
-    );
-    add(
-        "429: more than 20 at once",
-        &format!("for i in $(seq 25); do curl -so /dev/null -w '%{{http_code}} ' {api}/messages -H \"X-API-Key: $WRITE\"; done; echo"),
-    );
-    let hook = format!("http://{gateway}/telegram/webhook");
+    let mut steps = vec![(
+        format!(
+            "Sidelock on http://{gateway} stands in front of a small CRM on http://{crm}. Ctrl-C ends both."
+        ),
+        format!(
+            "READ={}\nWRITE={}\nSECRET={}",
+            made.reader.expose(),
+            made.writer.expose(),
+            made.webhook_secret
+        ),
+    )];
+    let fixed = calls(&api).into_iter().chain(deliveries(&format!("http://{gateway}")));
+    steps.extend(fixed.map(|(title, command)| (title.to_owned(), command)));
+    steps.extend(by_hand(made, &api, admin));
+    steps.into_iter().map(|(title, command)| format!("# {title}\n{command}\n\n")).collect()
+}
+
+fn calls(api: &str) -> Vec<(&'static str, String)> {
+    let read = "-H \"X-API-Key: $READ\"";
+    vec![
+        (
+            "200: the read-only key reads",
+            format!("curl -si {api}/tickets -H \"Authorization: Bearer $READ\""),
+        ),
+        (
+            "201: the read-write key writes",
+            format!(
+                "curl -si {api}/tickets -H \"X-API-Key: $WRITE\" --json '{{\"subject\":\"Printer on fire\"}}'"
+            ),
+        ),
+        ("What the CRM sees of a caller: who, and no key", format!("curl -s {api}/whoami {read}; echo")),
+        ("401: no key", format!("curl -si {api}/tickets")),
+        ("401: an unknown key", format!("curl -si {api}/tickets -H 'X-API-Key: not-a-key-of-this-gateway'")),
+        (
+            "403: the read-only key may not write",
+            format!("curl -si {api}/tickets {read} --json '{{\"subject\":\"x\"}}'"),
+        ),
+        ("400: two credentials", format!("curl -si {api}/tickets {read} -H \"Authorization: Bearer $READ\"")),
+        ("400: a path with two readings", format!("curl -si --path-as-is {api}/tickets/../../admin {read}")),
+        (
+            "429: more than 20 at once",
+            format!(
+                "for i in $(seq 25); do curl -so /dev/null -w '%{{http_code}} ' {api}/messages \
+                 -H \"X-API-Key: $WRITE\"; done; echo"
+            ),
+        ),
+    ]
+}
+
+fn deliveries(gateway: &str) -> Vec<(&'static str, String)> {
     let update = r#"{"update_id":1,"message":{"message_id":1,"from":{"id":7,"first_name":"Ada"},"chat":{"id":7},"text":"It is broken"}}"#;
-    add(
-        "200: a webhook delivery, which becomes a ticket",
-        &format!("curl -si {hook} -H \"X-Telegram-Bot-Api-Secret-Token: $SECRET\" --json '{update}'"),
-    );
-    add("401: a delivery without the secret", &format!("curl -si {hook} --json '{update}'"));
-    add("An event stream and a page that needs no key", &format!("curl -sN --max-time 3 {api}/events -H \"X-API-Key: $READ\"; curl -s http://{gateway}/login/"));
-    add("Revoke the read-only key by editing the file, then see it refused", &format!("{stop}\nsleep 1; curl -si {api}/tickets -H \"X-API-Key: $READ\""));
-    add("Per-key figures, and the record of requests", &format!("curl -s http://{admin}/metrics | grep ^sidelock_requests_total\ntail -n 3 {folder}/state/access.ndjson"));
-    out.push_str(&format!("# The files: {folder}/sidelock.toml, {folder}/keys.toml\n"));
-    out
+    let deliver = format!("curl -si {gateway}/telegram/webhook --json '{update}'");
+    vec![
+        (
+            "200: a webhook delivery, which becomes a ticket",
+            format!("{deliver} -H \"X-Telegram-Bot-Api-Secret-Token: $SECRET\""),
+        ),
+        ("401: a delivery without the secret", deliver),
+        (
+            "An event stream, and a page that needs no key",
+            format!(
+                "curl -sN --max-time 3 {gateway}/api/events -H \"X-API-Key: $READ\"; curl -s {gateway}/login/"
+            ),
+        ),
+    ]
+}
+
+fn by_hand(made: &Made, api: &str, admin: SocketAddr) -> [(String, String); 2] {
+    let folder = made.folder.0.display();
+    let edit = revoke_command(&made.folder.0, made.reader.id());
+    let again = format!("sleep 1; curl -si {api}/tickets -H \"X-API-Key: $READ\"");
+    let figures = format!("curl -s http://{admin}/metrics | grep ^sidelock_requests_total");
+    [
+        ("401: revoke the read-only key by editing the key file".to_owned(), format!("{edit}\n{again}")),
+        (
+            "Figures per key, the record of requests, and the files".to_owned(),
+            format!("{figures}\ntail -n 3 {folder}/state/access.ndjson\nls {folder}"),
+        ),
+    ]
 }
 
 /// An edit that anyone can read: a line after the key's id.

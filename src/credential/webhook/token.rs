@@ -98,7 +98,9 @@ fn one_parameter(query: &str, name: &str) -> Result<Vec<u8>, Denial> {
 pub fn without_parameter(query: &str, name: &str) -> String {
     let kept: Vec<&str> = query
         .split('&')
-        .filter(|pair| form_decoded(pair.split_once('=').map_or(*pair, |(given, _)| given)) != name.as_bytes())
+        .filter(|pair| {
+            form_decoded(pair.split_once('=').map_or(*pair, |(given, _)| given)) != name.as_bytes()
+        })
         .collect();
     kept.join("&")
 }
@@ -152,7 +154,11 @@ mod tests {
         let verify = |fields: &[(&str, &str)]| token.verify(&headers(fields), None);
         assert_eq!(verify(&[("x-token", "old")]).unwrap().secret_index, 0);
         assert_eq!(verify(&[("x-token", "new")]).unwrap().secret_index, 1);
-        assert_eq!(verify(&[("x-token", "new ")]).unwrap().secret_index, 1, "field values have no outer space");
+        assert_eq!(
+            verify(&[("x-token", "new ")]).unwrap().secret_index,
+            1,
+            "field values have no outer space"
+        );
         for wrong in ["", "ol", "oldx", "OLD"] {
             assert_eq!(verify(&[("x-token", wrong)]).unwrap_err(), Denial::WebhookSecretWrong, "{wrong}");
         }

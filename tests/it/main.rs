@@ -1,0 +1,31 @@
+//! One binary for all integration tests that need nothing but Rust: real sockets on loopback, a stub CRM that keeps every
+//! byte it got.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::missing_errors_doc,
+    clippy::disallowed_methods,
+    reason = "tests: a failure is a panic, and deadlines need a clock"
+)]
+
+mod support;
+
+mod bodies;
+mod bounds;
+mod check;
+mod credentials;
+mod documents;
+mod forwarding;
+mod limits;
+mod reload;
+mod secrets;
+mod targets;
+mod tidy;
+mod trouble;
+mod upgrade;
+mod webhooks;

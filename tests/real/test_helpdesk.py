@@ -1,0 +1,134 @@
+"""A real ticket desk behind the gateway, used over its own API. Only the gateway holds the desk's password."""
+
+import base64
+import sys
+
+import httpx
+import pytest
+
+from conftest import HERE, PATIENCE, free_port, wait_for
+
+PASSWORD = "the desk's own password"
+BASIC = base64.b64encode(f"gateway:{PASSWORD}".encode()).decode()
+TICKET = {
+    "queue": 1,
+    "priority": 3,
+    "title": "Printer on fire",
+    "description": "Third floor",
+    "submitter_email": "ada@example.org",
+}
+
+SET_UP = f"""
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from django.contrib.auth import get_user_model
+from helpdesk.models import Queue
+get_user_model().objects.create_superuser("gateway", "gateway@example.org", {PASSWORD!r})
+Queue.objects.create(title="Support", slug="support")
+"""
+
+
+class Desk:
+    """The ticket desk, asked without the gateway."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def titles(self):
+        answer = httpx.get(
+            f"{self.url}/api/tickets/", auth=("gateway", PASSWORD), trust_env=False, timeout=PATIENCE
+        )
+        return [ticket["title"] for ticket in answer.raise_for_status().json()["results"]]
+
+
+@pytest.fixture(scope="module")
+def desk(start, folder):
+    env = {"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": str(HERE / "crm"), "CRM_FOLDER": str(folder)}
+    set_up = start("crm-set-up", [sys.executable, "-c", SET_UP], env)
+    assert set_up.process.wait(PATIENCE * 4) == 0, set_up.log()
+    port = free_port()
+    server = start("crm", [sys.executable, "-m", "django", "runserver", "--noreload", f"127.0.0.1:{port}"], env)
+    server.wait_for_answer(f"http://127.0.0.1:{port}/login/")
+    return Desk(f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture
+def gateway(sidelock, desk):
+    return sidelock(
+        desk.url,
+        upstream_keys='credential = { header = "Authorization", prefix = "Basic ", secret = "file:crm-basic" }',
+        secrets={"crm-basic": BASIC},
+        config="""
+[scopes.read]
+allow = ["GET /api/tickets/**"]
+[scopes.write]
+allow = ["POST /api/tickets/", "PATCH /api/tickets/*/"]
+[[route]]
+path = "/login/**"
+access = "public"
+[[route]]
+path = "/tickets/**"
+access = "public"
+""",
+        keys={"reader": ["read"], "writer": ["read", "write"]},
+    )
+
+
+def test_a_ticket_is_created_read_and_changed(gateway, desk):
+    created = gateway.call("POST", "/api/tickets/", "writer", json=TICKET)
+    assert created.status_code == 201, created.text
+    path = f"/api/tickets/{created.json()['id']}/"
+    read = gateway.call("GET", path, "reader")
+    assert (read.status_code, read.json()["title"]) == (200, TICKET["title"])
+    assert TICKET["title"] in desk.titles()
+    changed = gateway.call("PATCH", path, "writer", json={"title": "Printer is out"})
+    assert changed.status_code == 200, changed.text
+    assert "Printer is out" in desk.titles()
+
+
+def test_a_read_only_key_cannot_write(gateway, desk):
+    before = desk.titles()
+    refused = gateway.call("POST", "/api/tickets/", "reader", json={**TICKET, "title": "Not allowed"})
+    assert refused.status_code == 403, refused.text
+    assert desk.titles() == before
+
+
+def test_what_no_scope_names_is_refused_for_every_key(gateway):
+    assert gateway.call("GET", "/api/users/", "writer").status_code == 403
+    assert gateway.call("DELETE", "/api/tickets/1/", "writer").status_code == 403
+
+
+def test_without_a_key_nothing_reaches_the_api(gateway, desk):
+    before = desk.titles()
+    nobody = gateway.call("POST", "/api/tickets/", json={**TICKET, "title": "Anonymous"})
+    assert nobody.status_code == 401
+    assert gateway.call("GET", "/api/tickets/").status_code == 401
+    # The desk's own password is no key, even if someone has it.
+    insider = gateway.call("GET", "/api/tickets/", headers={"Authorization": f"Basic {BASIC}"})
+    assert insider.status_code == 401
+    assert desk.titles() == before
+
+
+def test_people_log_in_at_the_desk_itself(gateway):
+    """A public route reaches the desk as a stranger: the gateway's own credential stays out of it."""
+    page = gateway.call("GET", "/login/")
+    assert page.status_code == 200 and "csrfmiddlewaretoken" in page.text
+    queue = gateway.call("GET", "/tickets/")
+    assert queue.status_code == 302 and "/login/" in queue.headers["location"]
+
+
+def test_the_desks_credential_is_nowhere_to_be_read(gateway):
+    answers = [
+        gateway.call("GET", "/api/tickets/", "reader"),
+        gateway.call("GET", "/api/tickets/"),
+        gateway.call("GET", "/login/"),
+        httpx.get(f"{gateway.admin}/metrics", trust_env=False),
+    ]
+    record = gateway.folder / "state" / "access.ndjson"
+    lines = lambda: record.read_text() if record.exists() else ""
+    wait_for("line for each request in the record", lambda: lines().count("\n") >= 3)
+    for text in [*(f"{answer.headers}{answer.text}" for answer in answers), lines(), gateway.log()]:
+        assert BASIC not in text
+        assert not any(key in text for key in gateway.keys.values())

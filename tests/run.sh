@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is missing, then runs all of them. Needs Rust, and a Debian that can install packages.
+#
+#   tests/run.sh                                                 everything
+#   SIDELOCK_REAL_ONLY=1 SIDELOCK_BIN=/path/to/sidelock tests/run.sh     only the tests with real parts
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+GRAMMY=1.46.0
+TELEGRAF=4.16.3
+REQUIREMENTS=tests/real/requirements.txt
+VENV=target/venv
+NPM=target/npm
+LOGS=target/tests
+mkdir -p "$LOGS"
+
+step() { printf '\n== %s\n' "$*"; }
+missing() {
+    echo "tests/run.sh: missing real part: $1" >&2
+    exit 1
+}
+has() { command -v "$1" >/dev/null; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif has sudo; then
+        sudo "$@"
+    else
+        echo "tests/run.sh: this needs root or sudo: $*" >&2
+        return 1
+    fi
+}
+
+# Debian starts a daemon when it installs one. Here only the program is wanted: runlevel 1 starts none, and where systemd
+# runs, what was just installed is stopped again.
+install_packages() {
+    step "Debian packages: $*"
+    as_root apt-get update -q &&
+        as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "$@" ||
+        return 1
+    if [ -d /run/systemd/system ] && [[ " $* " == *" prometheus "* ]]; then
+        as_root systemctl disable --now prometheus.service
+    fi
+}
+
+debian_parts() {
+    local packages=()
+    has prometheus && has promtool || packages+=(prometheus)
+    has node || packages+=(nodejs)
+    has npm || packages+=(npm)
+    has curl || packages+=(curl)
+    has valgrind || packages+=(valgrind)
+    has python3 || packages+=(python3)
+    python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+    [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
+    for program in prometheus promtool node npm curl valgrind python3; do
+        has "$program" || missing "$program"
+    done
+}
+
+# A copy of the requirements beside what was installed from them tells whether it is still the same.
+python_parts() {
+    if ! cmp -s "$REQUIREMENTS" "$VENV/installed.txt"; then
+        step "Python packages under $VENV"
+        { [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"; } &&
+            "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$REQUIREMENTS" ||
+            missing "the Python packages of $REQUIREMENTS"
+        cp "$REQUIREMENTS" "$VENV/installed.txt"
+    fi
+    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest; do
+        "$VENV/bin/python" -c "import ${part%%:*}" || missing "${part#*:}"
+    done
+}
+
+npm_version() { node -p "require('./$NPM/node_modules/$1/package.json').version" 2>/dev/null || true; }
+
+node_parts() {
+    if [ "$(npm_version grammy) $(npm_version telegraf)" != "$GRAMMY $TELEGRAF" ]; then
+        step "npm packages under $NPM"
+        npm install --prefix "$NPM" --no-audit --no-fund --silent "grammy@$GRAMMY" "telegraf@$TELEGRAF" ||
+            missing "grammy or telegraf"
+    fi
+    [ "$(npm_version grammy)" = "$GRAMMY" ] || missing grammy
+    [ "$(npm_version telegraf)" = "$TELEGRAF" ] || missing telegraf
+}
+
+rust_tests() {
+    has cargo || missing "cargo (https://rustup.rs)"
+    step "cargo fmt --check"
+    cargo fmt --check
+    step "cargo clippy"
+    cargo clippy --all-targets -- -D warnings
+    step "cargo test"
+    cargo test --no-fail-fast 2>&1 | tee "$LOGS/rust.txt" || broken=1
+    step "cargo build"
+    cargo build --bin sidelock
+    export SIDELOCK_BIN="${CARGO_TARGET_DIR:-target}/debug/sidelock"
+}
+
+real_tests() {
+    step "tests with real parts"
+    [ -x "${SIDELOCK_BIN:-}" ] || missing "the sidelock binary (SIDELOCK_BIN='${SIDELOCK_BIN:-}')"
+    "$VENV/bin/python" -m pytest tests/real -q -p no:cacheprovider --color=no 2>&1 | tee "$LOGS/real.txt" || broken=1
+}
+
+# The sum of the numbers before word $1 in the lines of result that both runners print.
+count() {
+    { cat "$LOGS"/*.txt | grep -E '^test result: |^([0-9]+ [a-z]+, )*[0-9]+ [a-z]+ in [0-9.]+s' |
+        grep -oE "[0-9]+ $1" || true; } | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+broken=0
+started=$SECONDS
+rm -f "$LOGS"/*.txt
+debian_parts
+python_parts
+node_parts
+if [ -z "${SIDELOCK_REAL_ONLY:-}" ]; then
+    rust_tests
+fi
+real_tests
+
+passed=$(count passed)
+failed=$(($(count failed) + $(count 'errors?')))
+step "done in $((SECONDS - started)) s"
+echo "$passed passed, $failed failed"
+[ "$broken" = 0 ] && [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
