@@ -61,9 +61,9 @@ debian_parts() {
 
 # A copy of the requirements beside what was installed from them tells whether it is still the same.
 python_parts() {
-    if ! cmp -s "$REQUIREMENTS" "$VENV/installed.txt"; then
+    if ! [ -x "$VENV/bin/python" ] || ! cmp -s "$REQUIREMENTS" "$VENV/installed.txt"; then
         step "Python packages under $VENV"
-        { [ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"; } &&
+        python3 -m venv --clear "$VENV" &&
             "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$REQUIREMENTS" ||
             missing "the Python packages of $REQUIREMENTS"
         cp "$REQUIREMENTS" "$VENV/installed.txt"
@@ -86,7 +86,7 @@ node_parts() {
 }
 
 rust_tests() {
-    has cargo || missing "cargo (https://rustup.rs)"
+    has cargo || missing cargo
     step "cargo fmt --check"
     cargo fmt --check
     step "cargo clippy"

@@ -92,6 +92,7 @@ def main() -> int:
     binary = common.find_binary(args.binary)
     if not shutil.which("valgrind"):
         raise SystemExit("valgrind is missing; on Debian: apt-get install valgrind")
+    common.end_on_sigterm()
     keys, cases = make()
     worst = 0
     rounds = "".join(f"{f'round {number + 1}':>10}" for number in range(ROUNDS))

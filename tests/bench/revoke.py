@@ -6,7 +6,6 @@ import math
 import multiprocessing
 import random
 import re
-import signal
 import sys
 import threading
 import time
@@ -52,7 +51,7 @@ class Load:
 
 
 def _load(port: int, keys: list[str], pipe: "multiprocessing.connection.Connection") -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    common.in_child()
     over, outcomes, slowest = threading.Event(), Counter(), [0.0]
 
     def connection(own: list[str]) -> None:
@@ -120,6 +119,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", default="target/release/sidelock")
     binary = common.find_binary(parser.parse_args().binary)
+    common.end_on_sigterm()
     deadline = time.monotonic() + WHOLE_RUN_SECONDS
     keys = [common.new_key() for _ in range(common.KEYS)]
     blocks = [common.key_block(*key) for key in keys]
@@ -148,7 +148,7 @@ def main() -> int:
             took[kind].append(until_refused(client, key, saved))
         outcomes, slowest = load.end()
         seconds = time.monotonic() - began
-        reloads = re.findall(r'^sidelock_reloads?_total\{result="(\w+)"\} (\d+)', gateway.admin_page("/metrics"), re.M)
+        reloads = re.findall(r'^sidelock_reloads_total\{result="(\w+)"\} (\d+)', gateway.admin_page("/metrics"), re.M)
     every = took["in place"] + took["by rename"]
     asked, failed = sum(outcomes.values()), {what: times for what, times in outcomes.items() if what != 200}
     print(f"from a save to the first 401, {common.KEYS:,} keys")

@@ -12,6 +12,8 @@ import string
 import subprocess
 import time
 import zlib
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -131,6 +133,8 @@ class Sidelock(Part):
         )
         binary = (ROOT / os.environ.get("SIDELOCK_BIN", "target/debug/sidelock")).resolve()
         super().__init__("sidelock", [binary, "run", "--config", "sidelock.toml"], folder)
+
+    def wait_until_ready(self):
         wait_for("readiness", lambda: self.wait_for_answer(f"{self.admin}/readyz").is_success)
 
     def call(self, method, path, key=None, **more):
@@ -157,26 +161,26 @@ def folder(tmp_path_factory, request):
 @pytest.fixture(scope="module")
 def start(folder):
     """Starts a part; it ends with the module."""
-    parts = []
+    with ExitStack() as ends:
 
-    def start(name, command, env=None):
-        parts.append(Part(name, command, folder, env))
-        return parts[-1]
+        def start(name, command, env=None):
+            part = Part(name, command, folder, env)
+            ends.callback(part.stop)
+            return part
 
-    yield start
-    for part in reversed(parts):
-        part.stop()
+        yield start
 
 
 @pytest.fixture
 def sidelock(tmp_path):
     """Starts a gateway; it must end well with the test."""
-    started = []
+    numbers = count()
+    with ExitStack() as ends:
 
-    def start(upstream, **more):
-        started.append(Sidelock(tmp_path / f"gateway-{len(started)}", upstream, **more))
-        return started[-1]
+        def start(upstream, **more):
+            gateway = Sidelock(tmp_path / f"gateway-{next(numbers)}", upstream, **more)
+            ends.callback(gateway.stop)
+            gateway.wait_until_ready()
+            return gateway
 
-    yield start
-    for gateway in started:
-        gateway.stop()
+        yield start

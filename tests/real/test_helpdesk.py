@@ -64,7 +64,7 @@ def gateway(sidelock, desk):
 [scopes.read]
 allow = ["GET /api/tickets/**"]
 [scopes.write]
-allow = ["POST /api/tickets/", "PATCH /api/tickets/*/"]
+allow = ["POST /api/tickets/", "PATCH /api/tickets/*/", "POST /api/followups/"]
 [[route]]
 path = "/login/**"
 access = "public"
@@ -86,6 +86,26 @@ def test_a_ticket_is_created_read_and_changed(gateway, desk):
     changed = gateway.call("PATCH", path, "writer", json={"title": "Printer is out"})
     assert changed.status_code == 200, changed.text
     assert "Printer is out" in desk.titles()
+
+
+def test_a_file_is_attached_unharmed(gateway, desk, folder):
+    ticket = gateway.call("POST", "/api/tickets/", "writer", json=TICKET).json()["id"]
+    photo = bytes(range(256)) * 1024
+    comment = {"ticket": ticket, "title": "Photo", "comment": "See the smoke", "public": "true"}
+    uploaded = gateway.call(
+        "POST", "/api/followups/", "writer", data=comment, files={"attachments": ("fire.png", photo, "image/png")}
+    )
+    assert uploaded.status_code == 201, uploaded.text
+    stored = [path.read_bytes() for path in (folder / "media").rglob("fire*.png")]
+    assert stored == [photo]
+
+
+def test_a_revoked_key_is_refused_and_no_other(gateway):
+    assert gateway.call("GET", "/api/tickets/", "reader").status_code == 200
+    file = gateway.folder / "keys.toml"
+    file.write_text(file.read_text().replace('title = "reader"\n', 'title = "reader"\nrevoked = true\n'))
+    wait_for("refusal", lambda: gateway.call("GET", "/api/tickets/", "reader").status_code == 401)
+    assert gateway.call("GET", "/api/tickets/", "writer").status_code == 200
 
 
 def test_a_read_only_key_cannot_write(gateway, desk):

@@ -66,5 +66,7 @@ def test_requests_of_a_key_can_be_asked_for(prometheus):
 def test_promtool_finds_nothing_wrong(gateway):
     scrape = httpx.get(f"{gateway.admin}/metrics", trust_env=False).raise_for_status().text
     assert 'key="reader"' in scrape
-    checked = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, text=True)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=scrape, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert (checked.returncode, checked.stderr.strip()) == (0, "")
