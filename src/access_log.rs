@@ -221,12 +221,17 @@ fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
-    for &byte in value.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            // Writing to a Vec does not fail.
-            0..=0x1f | 0x7f => drop(write!(out, "\\u{byte:04x}")),
-            _ => out.push(byte),
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
+    if value.bytes().all(plain) {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        for byte in value.bytes() {
+            match byte {
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                // Writing to a Vec does not fail.
+                other if !plain(other) => drop(write!(out, "\\u{byte:04x}")),
+                other => out.push(other),
+            }
         }
     }
     out.push(b'"');

@@ -115,6 +115,8 @@ pub enum Ending {
     ClientGone,
     /// The CRM's answer broke off.
     UpstreamBroke,
+    /// A tunnel was ended because the process stops.
+    Drained,
 }
 
 impl Ending {
@@ -124,6 +126,7 @@ impl Ending {
             Self::Complete => "complete",
             Self::ClientGone => "client_gone",
             Self::UpstreamBroke => "upstream_broke",
+            Self::Drained => "drained",
         }
     }
 }

@@ -3,14 +3,15 @@
 //! A watch event is only a hint: mounted Secrets, bind mounts and network file systems lose them, so the content is
 //! looked at every two seconds all the same. What changed is decided by content, never by time stamps.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::config::environment::Environment;
-use crate::config::load::{Fingerprint, Loaded, Loading, load};
+use crate::config::load::{Fingerprint, Loaded, Loading, load_still};
 use crate::config::{self, Config};
 use crate::credential::webhook::Proof;
 use crate::credential::webhook::token::Token;
@@ -40,6 +41,8 @@ const POLL: Duration = Duration::from_secs(2);
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// But an endless stream of them does not put the reload off for ever.
 const MOST_DEBOUNCE: Duration = Duration::from_millis(400);
+/// A file that leaves keys out is looked at again after this long.
+const SETTLE: Duration = Duration::from_millis(400);
 /// The file in the state folder that confirms a mass removal.
 pub const CONFIRM_DROP: &str = "confirm-drop";
 /// The file in the state folder that tells how the last reload ended.
@@ -72,11 +75,28 @@ struct Progress {
     seen: Fingerprint,
     /// The content in force.
     in_force: Fingerprint,
+    /// Content that leaves keys out, seen once.
+    unsettled: Option<Fingerprint>,
     /// Its `[server]` section and start-only limits, to tell what needs a restart.
     started_with: StartOnly,
     /// The keys in force, for what a mass removal would leave out.
     keys: Vec<Key>,
     key_path: Option<PathBuf>,
+}
+
+impl Progress {
+    /// Content that leaves keys out must be seen twice.
+    fn is_settled(&mut self, loaded: &Loaded, fingerprint: Fingerprint) -> bool {
+        let settled = vanishing(&self.keys, &loaded.keys.keys) == 0 || self.unsettled == Some(fingerprint);
+        self.unsettled = (!settled).then_some(fingerprint);
+        settled
+    }
+}
+
+/// How many of `old` are not among `new`.
+fn vanishing(old: &[Key], new: &[Key]) -> usize {
+    let new: HashSet<&KeyId> = new.iter().map(|key| &key.id).collect();
+    old.iter().filter(|key| !new.contains(&key.id)).count()
 }
 
 /// The parts of a configuration that a reload cannot change.
@@ -98,6 +118,8 @@ pub enum Look {
     Refused(String),
     /// The content in force is back on disk.
     Restored,
+    /// Keys would vanish: the file is looked at once more, for it may be half-written.
+    Unsettled,
 }
 
 impl Workshop {
@@ -174,16 +196,16 @@ impl Reloader {
         environment: Environment,
         live: Arc<ArcSwap<Live>>,
         workshop: Workshop,
-        start: &Loading,
         loaded: &Loaded,
+        fingerprint: Fingerprint,
     ) -> Self {
-        let seen = start.fingerprint();
         let progress = Progress {
-            seen,
-            in_force: seen,
+            seen: fingerprint,
+            in_force: fingerprint,
+            unsettled: None,
             started_with: StartOnly::of(&loaded.config),
             keys: loaded.keys.keys.clone(),
-            key_path: start.key_path.clone(),
+            key_path: loaded.config.keys.file.clone(),
         };
         Self { path, environment, live, workshop, progress: tokio::sync::Mutex::new(progress) }
     }
@@ -191,37 +213,52 @@ impl Reloader {
     /// Looks at the files once. `insist` reads references to secrets again even if no file changed.
     pub async fn look(&self, insist: bool) -> Look {
         let mut progress = self.progress.lock().await;
-        let loading = load(&self.path, &self.environment);
-        let fingerprint = loading.fingerprint();
-        if fingerprint == progress.seen && !insist {
+        let glance = Fingerprint::of(&self.path, progress.key_path.as_deref());
+        if glance == progress.seen && !insist {
             return Look::Same;
         }
-        let before = std::mem::replace(&mut progress.seen, fingerprint);
-        if fingerprint == progress.in_force && before != fingerprint && !insist {
+        if glance == progress.in_force && !insist {
+            progress.seen = glance;
             return self.ended(&progress, Look::Restored, Reload::Restored);
         }
+        let (loading, fingerprint) = load_still(&self.path, &self.environment, progress.key_path.as_deref());
         let refusal = match &loading.loaded {
             None => Some(loading.report.summary(&loading.sources)),
             Some(loaded) => self.mass_removal(&progress, &loading, loaded),
         };
-        if let Some(why) = refusal {
-            if let Some(loaded) = &loading.loaded {
+        if let Some(loaded) = &loading.loaded {
+            if (refusal.is_some() || vanishing(&progress.keys, &loaded.keys.keys) > 0)
+                && progress.unsettled != Some(fingerprint)
+            {
                 self.revoke_what_is_marked(&mut progress, &loaded.keys.keys);
             }
-            return self.ended(&progress, Look::Refused(why), Reload::Refused);
+            if refusal.is_none() && !progress.is_settled(loaded, fingerprint) {
+                return Look::Unsettled;
+            }
         }
-        let Some(Loaded { config, keys }) = loading.loaded else {
-            return Look::Same;
-        };
+        progress.seen = fingerprint;
+        match (refusal, loading.loaded) {
+            (Some(why), _) => self.ended(&progress, Look::Refused(why), Reload::Refused),
+            (None, Some(loaded)) => self.accept(&mut progress, loaded, fingerprint),
+            (None, None) => Look::Same,
+        }
+    }
+
+    fn accept(&self, progress: &mut Progress, loaded: Loaded, fingerprint: Fingerprint) -> Look {
+        let Loaded { config, keys } = loaded;
         match self.workshop.live(&config, keys.keys.clone(), Some(&self.live.load())) {
-            Err(error) => self.ended(&progress, Look::Refused(error.to_string()), Reload::Refused),
+            Err(error) => self.ended(progress, Look::Refused(error.to_string()), Reload::Refused),
             Ok(live) => {
                 self.live.store(Arc::new(live));
+                let gone = vanishing(&progress.keys, &keys.keys);
+                if gone > 0 {
+                    tracing::warn!(gone, "keys are no longer in the file: they are revoked");
+                }
                 progress.in_force = fingerprint;
                 progress.keys = keys.keys;
-                progress.key_path = loading.key_path;
+                progress.key_path.clone_from(&config.keys.file);
                 progress.started_with.tell_what_must_wait(&config);
-                self.ended(&progress, Look::Accepted, Reload::Accepted)
+                self.ended(progress, Look::Accepted, Reload::Accepted)
             }
         }
     }
@@ -236,7 +273,7 @@ impl Reloader {
             }
             Look::Accepted => tracing::info!(keys, "reloaded"),
             Look::Restored => tracing::info!(keys, "the content in force is back on disk"),
-            Look::Same => {}
+            Look::Same | Look::Unsettled => {}
         }
         let reason = if let Look::Refused(why) = &look { Some(why.as_str()) } else { None };
         let told = serde_json::json!({
@@ -258,9 +295,8 @@ impl Reloader {
 
     /// Why the new keys must not take the place of the old ones, if that is so.
     fn mass_removal(&self, progress: &Progress, loading: &Loading, loaded: &Loaded) -> Option<String> {
-        let new: BTreeSet<&KeyId> = loaded.keys.keys.iter().map(|key| &key.id).collect();
-        let (old, left) = (progress.keys.len(), new.len());
-        let gone = progress.keys.iter().filter(|key| !new.contains(&key.id)).count();
+        let (old, left) = (progress.keys.len(), loaded.keys.keys.len());
+        let gone = vanishing(&progress.keys, &loaded.keys.keys);
         let confirmed = loaded.keys.confirm_drop_to == Some(left) || self.is_confirmed(progress, loading);
         (gone * 2 > old && !confirmed).then(|| {
             format!(
@@ -283,11 +319,11 @@ impl Reloader {
 
     /// Explicit revocations count even in a file that is otherwise kept out.
     fn revoke_what_is_marked(&self, progress: &mut Progress, new: &[Key]) {
-        let marked: HashMap<&KeyId, ()> =
-            new.iter().filter(|key| key.standing == Standing::Revoked).map(|key| (&key.id, ())).collect();
+        let marked: HashSet<&KeyId> =
+            new.iter().filter(|key| key.standing == Standing::Revoked).map(|key| &key.id).collect();
         let mut changed = false;
         for key in &mut progress.keys {
-            if marked.contains_key(&key.id) && key.standing == Standing::Live {
+            if marked.contains(&key.id) && key.standing == Standing::Live {
                 key.standing = Standing::Revoked;
                 changed = true;
             }
@@ -335,9 +371,12 @@ impl BackgroundService for Reloader {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let (hint, mut hints) = mpsc::channel(1);
         let heard = hint.clone();
-        let watcher = notify::recommended_watcher(move |_event| {
-            // Full means that a hint is already waiting.
-            let _full = heard.try_send(());
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading is no change, and this process reads what it watches. An error may hide a change.
+            if event.is_err() || event.is_ok_and(|event| tells_of_a_change(event.kind)) {
+                // Full means that a hint is already waiting.
+                let _full = heard.try_send(());
+            }
         });
         let mut watching = match watcher {
             Ok(watcher) => Some(Watching { watcher, paths: BTreeSet::new() }),
@@ -364,8 +403,22 @@ impl BackgroundService for Reloader {
                     false
                 }
             };
-            self.look(insist).await;
+            if self.look(insist).await == Look::Unsettled {
+                tokio::time::sleep(SETTLE).await;
+                self.look(insist).await;
+            }
         }
+    }
+}
+
+const fn tells_of_a_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => matches!(access, AccessKind::Close(AccessMode::Write)),
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
     }
 }
 

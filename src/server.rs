@@ -24,7 +24,7 @@ use crate::access_log;
 use crate::admin::{Admin, Readiness};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
-use crate::config::load::{Loaded, Loading};
+use crate::config::load::{Fingerprint, Loaded};
 use crate::config::{self, Config, Timeouts};
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
@@ -72,28 +72,6 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Tells a running process to end from within: tests and the demo use it, signals do the same.
-#[derive(Clone, Debug)]
-pub struct Handle(Arc<watch::Sender<bool>>);
-
-impl Handle {
-    /// A handle that has not asked for anything.
-    pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
-    }
-
-    /// Ends the process without the waiting time for load balancers.
-    pub fn stop(&self) {
-        self.0.send_replace(true);
-    }
-}
-
-impl Default for Handle {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Sidelock {
     /// Binds, opens and wires everything.
     ///
@@ -102,10 +80,9 @@ impl Sidelock {
     pub fn prepare(
         path: &Path,
         environment: Environment,
-        start: &Loading,
         loaded: Loaded,
+        fingerprint: Fingerprint,
         clock: &Clock,
-        handle: &Handle,
     ) -> Result<Self, StartError> {
         // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
         let Config {
@@ -135,12 +112,11 @@ impl Sidelock {
             drain,
             metrics: Arc::clone(&parts.metrics),
             timeouts: *timeouts,
-            handle: handle.clone(),
         };
         let proxy = parts.proxy(*limits, draining.clone(), clock)?;
         let admin_app = Admin { metrics: parts.metrics, readiness };
         let reloader =
-            Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, start, &loaded);
+            Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, &loaded, fingerprint);
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
         pingora.add_service(Listening::new(
@@ -156,7 +132,7 @@ impl Sidelock {
         Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, listening, admin })
     }
 
-    /// Runs until a signal or the handle ends it. What was logged is written before it returns.
+    /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
     pub fn run(self) {
         let Self { server, writer, stop, pid_file, listening: _, admin: _ } = self;
         if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
@@ -332,7 +308,6 @@ struct Stop {
     drain: watch::Sender<bool>,
     metrics: Arc<Metrics>,
     timeouts: Timeouts,
-    handle: Handle,
 }
 
 #[async_trait]
@@ -357,24 +332,19 @@ impl ShutdownSignalWatch for Stop {
 }
 
 impl Stop {
-    /// Waits for a signal or the handle; tells how long to go on accepting.
+    /// Waits for a signal; tells how long to go on accepting.
     async fn wait_for_request(&self) -> Duration {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut asked = self.handle.0.subscribe();
         let (Ok(mut terminate), Ok(mut interrupt)) =
             (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         else {
             tracing::error!("cannot listen for signals");
-            drop(asked.wait_for(|asked| *asked).await);
+            std::future::pending::<()>().await;
             return Duration::ZERO;
         };
         tokio::select! {
             _ = terminate.recv() => self.timeouts.drain_accept,
             _ = interrupt.recv() => Duration::ZERO,
-            _ = asked.wait_for(|asked| *asked) => {
-                self.handle.0.send_replace(false);
-                Duration::ZERO
-            }
         }
     }
 

@@ -31,12 +31,16 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         Some(loaded) if errors == 0 => {
             let keys = loaded.keys.keys.len();
             let config = &loaded.config;
+            let of =
+                |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
             say(&format!(
-                "{}: good ({keys} keys, {} scopes, {} webhooks, {} routes; {warnings} warnings)",
+                "{}: good ({}, {}, {}, {}; {})",
                 path.display(),
-                config.scopes.names().len(),
-                config.webhooks.len(),
-                config.routes.len(),
+                of(keys, "key"),
+                of(config.scopes.names().len(), "scope"),
+                of(config.webhooks.len(), "webhook"),
+                of(config.routes.len(), "route"),
+                of(warnings, "warning"),
             ));
             if opts.strict && warnings > 0 { Err(Failure::Warnings(tally(&loading))) } else { Ok(()) }
         }

@@ -9,8 +9,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::{Failure, show, tally};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
-use crate::config::load::load;
-use crate::server::{Handle, Sidelock};
+use crate::config::load::load_still;
+use crate::server::Sidelock;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -19,12 +19,19 @@ pub(super) struct Opts {}
 pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
     start_log("info");
     let environment = Environment::Process;
-    let mut loading = load(path, &environment);
+    let (mut loading, fingerprint) = load_still(path, &environment, None);
     show(&loading);
     let Some(loaded) = loading.loaded.take() else {
         return Err(Failure::Mistakes(format!("not started: {}", tally(&loading))));
     };
-    let prepared = Sidelock::prepare(path, environment, &loading, loaded, &Clock::system(), &Handle::new())
+    tracing::info!(
+        keys = loaded.keys.keys.len(),
+        scopes = loaded.config.scopes.names().len(),
+        webhooks = loaded.config.webhooks.len(),
+        crm = %format_args!("{}:{}", loaded.config.upstream.host, loaded.config.upstream.port),
+        "loaded"
+    );
+    let prepared = Sidelock::prepare(path, environment, loaded, fingerprint, &Clock::system())
         .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
     for address in &prepared.listening {
         tracing::info!(%address, "listening");

@@ -1,6 +1,7 @@
 //! Where secrets come from: `env:NAME` or `file:PATH`, never the configuration's own text.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::reader::Value;
@@ -41,7 +42,10 @@ impl Environment {
                 None => return refuse(format!("the environment variable {name} is not set")),
             },
             Some(("file", path)) => match read(&base.join(path)) {
-                Ok(text) => text,
+                Ok(text) => {
+                    warn_if_open(value, &base.join(path));
+                    text
+                }
                 Err(message) => return refuse(format!("{path}: {message}")),
             },
             Some(_) | None => {
@@ -66,4 +70,13 @@ fn read(path: &PathBuf) -> Result<String, String> {
         return Err(format!("over {MOST_BYTES} bytes: this is no secret"));
     }
     std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// Kubernetes mounts secrets readable for all within the container, so this is a warning and no error.
+fn warn_if_open(value: Value<'_, '_>, path: &Path) {
+    let open = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0);
+    if open {
+        let help = Some(format!("run: chmod 600 {}", path.display()));
+        value.reading().warning(value.span(), "everyone on this machine can read this secret", help);
+    }
 }

@@ -1,5 +1,6 @@
 //! Both files together: read, judged, and either whole or refused.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ring::digest;
@@ -34,6 +35,45 @@ pub struct Loaded {
 /// SHA-256 over both files' bytes: whether something changed is a question of content, not of time stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Looks at both files' content and at the key file's mode, without making sense of them.
+    pub fn of(path: &Path, key_path: Option<&Path>) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for file in std::iter::once(path).chain(key_path) {
+            let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
+            context.update(&mode.to_le_bytes());
+            match read_file(file) {
+                Ok(source) => {
+                    context.update(&u64::try_from(source.text.len()).unwrap_or(u64::MAX).to_le_bytes());
+                    context.update(source.text.as_bytes());
+                }
+                Err(report) => {
+                    report.mistakes().iter().for_each(|mistake| context.update(mistake.message.as_bytes()))
+                }
+            }
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Self(out)
+    }
+}
+
+/// Reads both files, again if they change meanwhile, so that the fingerprint is that of what was read.
+pub fn load_still(path: &Path, environment: &Environment, key_path: Option<&Path>) -> (Loading, Fingerprint) {
+    const TRIES: usize = 5;
+    let mut loading = load(path, environment);
+    for _ in 0..TRIES {
+        let key_path = loading.key_path.clone().or_else(|| key_path.map(Path::to_owned));
+        let before = Fingerprint::of(path, key_path.as_deref());
+        loading = load(path, environment);
+        if Fingerprint::of(path, key_path.as_deref()) == before {
+            return (loading, before);
+        }
+    }
+    let fingerprint = Fingerprint::of(path, key_path);
+    (loading, fingerprint)
+}
 
 /// Reads the configuration and the key file that it names.
 pub fn load(path: &Path, environment: &Environment) -> Loading {
@@ -79,21 +119,6 @@ impl Loading {
                 keys
             }
         }
-    }
-
-    /// What this content is, also where it is refused.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for source in &self.sources {
-            context.update(&u64::try_from(source.text.len()).unwrap_or(u64::MAX).to_le_bytes());
-            context.update(source.text.as_bytes());
-        }
-        for mistake in self.report.mistakes().iter().filter(|mistake| mistake.span.is_none()) {
-            context.update(mistake.message.as_bytes());
-        }
-        let mut out = [0; 32];
-        out.copy_from_slice(context.finish().as_ref());
-        Fingerprint(out)
     }
 
     /// SHA-256 of the key file's text, in hexadecimal, for confirming a mass removal of exactly this content.

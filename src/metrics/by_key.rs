@@ -19,6 +19,8 @@ use crate::outcome::{API_ROUTE, RouteStats};
 const OTHER: &str = "other";
 /// The label of callers whose key is not known.
 const UNKNOWN: &str = "unknown";
+/// The label of callers that need none: public routes, and proved deliveries.
+const NONE: &str = "none";
 
 #[derive(Clone)]
 pub(super) struct ByKey(Arc<Inner>);
@@ -29,6 +31,7 @@ struct Inner {
     cap: usize,
     clock: Clock,
     strangers: [AtomicU64; REASONS.len()],
+    keyless: [AtomicU64; REASONS.len()],
     routes: RwLock<Vec<Arc<RouteStats>>>,
     descs: Vec<Desc>,
 }
@@ -95,12 +98,13 @@ impl ByKey {
             .into_iter()
             .map(desc)
             .collect::<Result<_, _>>()?;
-        let strangers = std::array::from_fn(|_| AtomicU64::new(0));
+        let (strangers, keyless) = (zeros(), zeros());
         Ok(Self(Arc::new(Inner {
             keys: ArcSwap::default(),
             cap,
             clock,
             strangers,
+            keyless,
             routes: RwLock::default(),
             descs,
         })))
@@ -108,6 +112,12 @@ impl ByKey {
 
     pub(super) fn stranger_denied(&self, denial: Denial) {
         if let Some(counter) = self.0.strangers.get(denial.index()) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn keyless_denied(&self, denial: Denial) {
+        if let Some(counter) = self.0.keyless.get(denial.index()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -188,6 +198,12 @@ impl ByKey {
         for (reason, count) in REASONS.iter().zip(&self.0.strangers) {
             out.push(counter(&DENIED, &[UNKNOWN, reason], count.load(Ordering::Relaxed)));
         }
+        for (reason, count) in REASONS.iter().zip(&self.0.keyless) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                out.push(counter(&DENIED, &[NONE, reason], count));
+            }
+        }
         out
     }
 
@@ -206,6 +222,10 @@ impl ByKey {
             .map(|(state, count)| gauge(&KEYS, &[state], count))
             .collect()
     }
+}
+
+fn zeros() -> [AtomicU64; REASONS.len()] {
+    std::array::from_fn(|_| AtomicU64::new(0))
 }
 
 fn id(holder: &Holder) -> &str {

@@ -216,7 +216,8 @@ impl Metrics {
     fn denied(&self, trail: &Trail, denial: Denial) {
         match &trail.caller {
             Caller::Key(holder) => holder.state.denied(denial),
-            Caller::Keyless | Caller::Unknown => self.by_key.stranger_denied(denial),
+            Caller::Keyless => self.by_key.keyless_denied(denial),
+            Caller::Unknown => self.by_key.stranger_denied(denial),
         }
         if denial.is_authentication_failure() {
             self.auth_failures.with_label_values(&[denial.reason()]).inc();

@@ -16,6 +16,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 
 use super::client_io::{ClientIo, Pace};
+use super::forward::Peer;
 use super::{Proxy, exchange};
 use crate::client_addr::AddrGroup;
 use crate::denial::{Ambiguity, Denial};
@@ -47,6 +48,9 @@ impl ServerApp for Accept {
     }
 }
 
+/// hyper's own limit lives on the stack; asking for it by number would allocate and fill per request.
+const HYPERS_FIELDS: usize = 100;
+
 async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
     let Some(peer) = peer_of(&stream) else { return };
     let timeouts = proxy.live.load().timeouts;
@@ -56,24 +60,27 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
         refuse(&mut stream).await;
         return;
     };
+    let peer = Arc::new(Peer::new(peer));
     let pace = Pace::new(timeouts.request_head, timeouts.keep_alive);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
     let service = {
         let proxy = Arc::clone(&proxy);
         service_fn(move |request| {
             pace.busy();
-            let exchange = exchange::run(Arc::clone(&proxy), peer, Arc::clone(&pace), request);
+            let exchange = exchange::run(Arc::clone(&proxy), Arc::clone(&peer), Arc::clone(&pace), request);
             async move { Ok::<_, Infallible>(exchange.await) }
         })
     };
-    let connection = hyper::server::conn::http1::Builder::new()
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
         .half_close(false)
         .header_read_timeout(None)
         .max_header_size(proxy.limits.head)
-        .max_headers(proxy.limits.fields)
-        .max_buf_size(proxy.limits.head.max(64 * 1024))
-        .serve_connection(io, service)
-        .with_upgrades();
+        .max_buf_size(proxy.limits.head.max(64 * 1024));
+    if proxy.limits.fields != HYPERS_FIELDS {
+        builder.max_headers(proxy.limits.fields);
+    }
+    let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let mut draining = proxy.draining.clone();
     let ended = tokio::select! {

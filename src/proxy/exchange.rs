@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 
 use super::client_io::Pace;
 use super::download::Answer;
-use super::forward::{self, Scheme};
+use super::forward::{self, Peer, Scheme};
 use super::record::Record;
 use super::upload::Upload;
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
+use crate::clock::Now;
 use crate::config::Timeouts;
 use crate::denial::Denial;
 use crate::gate::{Admitted, Trail};
@@ -30,7 +31,7 @@ struct Verdict {
 /// Answers one request.
 pub async fn run(
     proxy: Arc<Proxy>,
-    peer: IpAddr,
+    peer: Arc<Peer>,
     pace: Arc<Pace>,
     request: Request<Incoming>,
 ) -> Response<Answer> {
@@ -39,11 +40,11 @@ pub async fn run(
     let trail = Trail::new(Arc::clone(&live.gate.nowhere));
     let started = proxy.clock.now();
     let mut record = Record::new(&proxy, pace, started, trail, parts.method.clone());
-    match judge(&live, &proxy, &parts, peer, &mut record) {
+    match judge(&live, &proxy, &parts, peer.ip, started, &mut record) {
         Err(denial) => respond::refuse(record, denial),
         Ok(verdict) => {
             drop(live);
-            forward(verdict, parts, body, record).await
+            forward(verdict, parts, body, &peer, record).await
         }
     }
 }
@@ -53,9 +54,9 @@ fn judge(
     proxy: &Proxy,
     parts: &Parts,
     peer: IpAddr,
+    now: Now,
     record: &mut Record,
 ) -> Result<Verdict, Denial> {
-    let now = proxy.clock.now();
     let judged = live.gate.judge(parts, peer, now, &proxy.failures, &mut record.trail);
     record.set_path(parts.uri.path());
     let admitted = judged?;
@@ -80,6 +81,7 @@ async fn forward(
     verdict: Verdict,
     mut parts: Parts,
     body: Incoming,
+    peer: &Peer,
     mut record: Box<Record>,
 ) -> Response<Answer> {
     let Verdict { admitted, upstream, timeouts, body_limit, scheme } = verdict;
@@ -91,7 +93,7 @@ async fn forward(
     } else {
         None
     };
-    forward::request(&mut parts, &admitted, &record.trail, scheme, record.request_id, &upstream);
+    forward::request(&mut parts, &admitted, &record.trail, (peer, scheme), record.request_id, &upstream);
     if let Some(handshake) = &handshake {
         handshake.ask(&mut parts.headers);
     }

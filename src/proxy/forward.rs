@@ -1,6 +1,9 @@
 //! The request as the CRM gets it, and the answer as the client gets it: what ends here is taken out, what Sidelock says is
 //! put in.
 
+use std::net::IpAddr;
+
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
@@ -9,6 +12,7 @@ use super::upstream::Upstream;
 use crate::client_addr::ClientAddr;
 use crate::gate::{Admitted, Trail};
 use crate::outcome::{Caller, RequestId};
+use crate::request_head::fields::{Kind, kind_of};
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-sidelock-key-id");
 const KEY_TITLE: HeaderName = HeaderName::from_static("x-sidelock-key-title");
@@ -45,15 +49,37 @@ impl Scheme {
     }
 }
 
+/// An address as the CRM is told of it, written out once per connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// The address.
+    pub ip: IpAddr,
+    /// For `X-Forwarded-For`.
+    list: HeaderValue,
+    /// `for=…` for `Forwarded`.
+    standard: Box<str>,
+}
+
+impl Peer {
+    /// Writes `ip` out.
+    pub fn new(ip: IpAddr) -> Self {
+        let text = ip.to_string();
+        let standard = if ip.is_ipv6() { format!("for=\"[{text}]\"") } else { format!("for={text}") };
+        let list = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { ip, list, standard: standard.into() }
+    }
+}
+
 /// Turns a request head into the one for the CRM. Needs the proof that it was admitted.
 pub fn request(
     parts: &mut Parts,
     admitted: &Admitted,
     trail: &Trail,
-    scheme: Scheme,
+    way: (&Peer, Scheme),
     id: RequestId,
     upstream: &Upstream,
 ) {
+    let (peer, scheme) = way;
     for name in admitted.strip() {
         parts.headers.remove(name);
     }
@@ -61,7 +87,7 @@ pub fn request(
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     if let Some(client) = trail.client {
-        forwarded(headers, client, scheme);
+        forwarded(headers, client, peer, scheme);
     }
     host(headers, upstream);
     match (&trail.caller, &trail.webhook) {
@@ -85,21 +111,30 @@ pub fn request(
 }
 
 /// `X-Forwarded-*`, and `Forwarded` (RFC 7239), with the one client that was judged: whatever came before is gone.
-fn forwarded(headers: &mut HeaderMap, client: ClientAddr, scheme: Scheme) {
-    let ip = client.ip();
-    let host = headers.get(header::HOST).cloned();
-    let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
-    let host_pair = host
-        .as_ref()
-        .and_then(|host| host.to_str().ok())
-        .map(|host| format!(";host=\"{host}\""))
-        .unwrap_or_default();
-    insert(headers, X_FORWARDED_FOR, &ip.to_string());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
-    if let Some(host) = host {
+fn forwarded(headers: &mut HeaderMap, client: ClientAddr, peer: &Peer, scheme: Scheme) {
+    let other;
+    let names = if client.ip() == peer.ip {
+        peer
+    } else {
+        other = Peer::new(client.ip());
+        &other
+    };
+    let mut standard = Vec::with_capacity(128);
+    standard.extend_from_slice(names.standard.as_bytes());
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        // Judged: it holds nothing that a quoted string would have to escape.
+        standard.extend_from_slice(b";host=\"");
+        standard.extend_from_slice(host.as_bytes());
+        standard.push(b'"');
         headers.insert(X_FORWARDED_HOST, host);
     }
-    insert(headers, header::FORWARDED, &format!("for={node}{host_pair};proto={}", scheme.as_str()));
+    standard.extend_from_slice(b";proto=");
+    standard.extend_from_slice(scheme.as_str().as_bytes());
+    headers.insert(X_FORWARDED_FOR, names.list.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    if let Ok(standard) = HeaderValue::from_maybe_shared(Bytes::from(standard)) {
+        headers.insert(header::FORWARDED, standard);
+    }
 }
 
 /// Exactly one `Host`: the configured one, the client's, or the CRM's own address for HTTP/1.0 without one.
@@ -114,24 +149,30 @@ fn host(headers: &mut HeaderMap, upstream: &Upstream) {
 
 /// Takes out what ends at this hop (RFC 9110 section 7.6.1), also what `Connection` names, and puts the id in.
 pub fn response(headers: &mut HeaderMap, id: RequestId) {
-    let nominated: Vec<HeaderName> = headers
+    let mut ends_here: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        match kind_of(name.as_str()) {
+            Kind::Connection => {
+                ends_here.push(name.clone());
+                ends_here.extend(nominated(headers));
+            }
+            Kind::TransferEncoding | Kind::Upgrade | Kind::HopByHop => ends_here.push(name.clone()),
+            Kind::Plain | Kind::ContentLength | Kind::Forwarding | Kind::Identity | Kind::MethodOverride => {}
+        }
+    }
+    for name in &ends_here {
+        headers.remove(name);
+    }
+    insert(headers, X_REQUEST_ID, id.as_str());
+}
+
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE)
-        .collect();
-    for name in &nominated {
-        headers.remove(name);
-    }
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::TRAILER]
-    {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info"] {
-        headers.remove(name);
-    }
-    insert(headers, X_REQUEST_ID, id.as_str());
 }
 
 /// Everything given here is made of characters that a field value may have.

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use super::Proxy;
 use super::client_io::Pace;
+use super::tunnel::Moved;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
 use crate::denial::Denial;
@@ -34,6 +35,7 @@ pub struct Record {
     /// Body bytes to the client.
     pub bytes_out: u64,
     upload: Option<Arc<UploadState>>,
+    tunnel: Option<Arc<Moved>>,
 }
 
 impl Record {
@@ -56,6 +58,7 @@ impl Record {
             ending: Ending::ClientGone,
             bytes_out: 0,
             upload: None,
+            tunnel: None,
         })
     }
 
@@ -73,6 +76,11 @@ impl Record {
     /// The upload whose bytes are counted.
     pub fn set_upload(&mut self, upload: Arc<UploadState>) {
         self.upload = Some(upload);
+    }
+
+    /// The tunnel whose bytes are counted.
+    pub fn set_tunnelled(&mut self, moved: Arc<Moved>) {
+        self.tunnel = Some(moved);
     }
 
     /// The time when the head was complete.
@@ -113,6 +121,12 @@ impl Drop for Record {
             pace.idle();
         }
         self.proxy.metrics.in_flight.dec();
+        let (mut bytes_in, mut bytes_out) =
+            (self.upload.as_ref().map_or(0, |upload| upload.bytes()), self.bytes_out);
+        if let Some(moved) = &self.tunnel {
+            bytes_in += moved.up.load(Ordering::Relaxed);
+            bytes_out += moved.down.load(Ordering::Relaxed);
+        }
         let outcome = Outcome {
             at: self.started.wall,
             request_id: self.request_id,
@@ -125,8 +139,8 @@ impl Drop for Record {
             status: self.status,
             denial: self.denial,
             ending: self.ending,
-            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
-            bytes_out: self.bytes_out,
+            bytes_in,
+            bytes_out,
             total: self.proxy.clock.monotonic().since(self.started.monotonic),
             upstream: self.upstream,
         };

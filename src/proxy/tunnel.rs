@@ -97,7 +97,13 @@ impl Handshake {
         self.ask(&mut headers);
         tokio::spawn(async move {
             if let (Ok(client), Ok(crm)) = (self.client.await, crm.await) {
-                (record.bytes_out, record.ending) = pass(client, crm, idle).await;
+                let moved = Arc::new(Moved::default());
+                record.set_tunnelled(Arc::clone(&moved));
+                let mut draining = record.proxy().draining.clone();
+                record.ending = tokio::select! {
+                    () = pass(client, crm, &moved, idle) => Ending::Complete,
+                    () = async { drop(draining.wait_for(|draining| *draining).await) } => Ending::Drained,
+                };
             }
             drop((record, lease));
         });
@@ -116,22 +122,28 @@ pub fn accept_for(key: &[u8]) -> String {
     BASE64_STANDARD.encode(context.finish())
 }
 
-/// Passes bytes until one side ends, an error, or silence on both sides; tells how many went to the client.
-async fn pass(client: Upgraded, crm: Upgraded, idle: Duration) -> (u64, Ending) {
+/// Once one side has ended, the other gets this long to say what it still has to say.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Passes bytes until one side ends, an error, or silence on both sides.
+async fn pass(client: Upgraded, crm: Upgraded, moved: &Moved, idle: Duration) {
     let (client_reads, client_writes) = tokio::io::split(TokioIo::new(client));
     let (crm_reads, crm_writes) = tokio::io::split(TokioIo::new(crm));
-    let moved = Arc::new(Moved::default());
-    let up = copy(client_reads, crm_writes, &moved, &moved.up, idle);
-    let down = copy(crm_reads, client_writes, &moved, &moved.down, idle);
-    let ((), ()) = tokio::join!(up, down);
-    (moved.down.load(Ordering::Relaxed), Ending::Complete)
+    let mut up = std::pin::pin!(copy(client_reads, crm_writes, moved, &moved.up, idle));
+    let mut down = std::pin::pin!(copy(crm_reads, client_writes, moved, &moved.down, idle));
+    tokio::select! {
+        () = up.as_mut() => drop(timeout(LAST_WORDS, down).await),
+        () = down.as_mut() => drop(timeout(LAST_WORDS, up).await),
+    }
 }
 
 /// Bytes that passed in each direction.
 #[derive(Debug, Default)]
-struct Moved {
-    up: AtomicU64,
-    down: AtomicU64,
+pub struct Moved {
+    /// From the client.
+    pub up: AtomicU64,
+    /// To the client.
+    pub down: AtomicU64,
 }
 
 impl Moved {

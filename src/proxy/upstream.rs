@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -27,10 +28,9 @@ use super::upload::{Upload, UploadState};
 use crate::config;
 use crate::denial::Denial;
 
-/// Most bytes of a response head from the CRM.
+/// Most bytes of a response head from the CRM. The number of its fields is left at hyper's 100, which live on the stack:
+/// any other number is an allocation and a fill per response.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
-/// Most fields in one.
-const MOST_FIELDS: usize = 200;
 
 /// The CRM and the connections to it.
 pub struct Upstream {
@@ -41,6 +41,7 @@ pub struct Upstream {
     idle: ThreadLocal<RefCell<Pool>>,
     active_gauge: IntGauge,
     idle_gauge: IntGauge,
+    is_down: AtomicBool,
 }
 
 #[derive(Default)]
@@ -98,6 +99,7 @@ impl Upstream {
             idle: ThreadLocal::new(),
             active_gauge: gauges.with_label_values(&["active"]),
             idle_gauge: gauges.with_label_values(&["idle"]),
+            is_down: AtomicBool::new(false),
         }))
     }
 
@@ -209,7 +211,8 @@ impl Upstream {
 
     async fn connect_to(&self, address: SocketAddr) -> Result<SendRequest<Upload>, Denial> {
         let peer = BasicPeer::new(&address.to_string());
-        let stream = self.connector.new_stream(&peer).await.map_err(|error| self.unreachable(&error))?;
+        let stream =
+            self.connector.new_stream(&peer).await.map_err(|error| self.unreachable(error.root_cause()))?;
         match &self.tls {
             None => self.handshake(stream).await,
             Some((connector, name)) => {
@@ -225,18 +228,27 @@ impl Upstream {
     {
         let (sender, connection) = http1::Builder::new()
             .max_header_size(MOST_HEAD_BYTES)
-            .max_headers(MOST_FIELDS)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.unreachable(&error))?;
+        self.reached();
         // What ends a connection is told to the request that it carries.
         tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(sender)
     }
 
+    /// Said once, until a connection succeeds again: a CRM that is down must not fill the log.
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Denial {
-        tracing::warn!(host = %self.config.host, port = self.config.port, %error, "the CRM cannot be reached");
+        if !self.is_down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(host = %self.config.host, port = self.config.port, %error, "the CRM cannot be reached");
+        }
         Denial::UpstreamUnreachable
+    }
+
+    fn reached(&self) {
+        if self.is_down.swap(false, Ordering::Relaxed) {
+            tracing::info!(host = %self.config.host, port = self.config.port, "the CRM can be reached again");
+        }
     }
 }
 

@@ -169,7 +169,7 @@ fn long_name(name: &str) -> Kind {
         | "x-originating-ip"
         | "x-rewrite-url" => Kind::Forwarding,
         "x-method-override" | "x-http-method-override" => Kind::MethodOverride,
-        "proxy-authorization" | "proxy-authenticate" => Kind::HopByHop,
+        "proxy-authorization" | "proxy-authenticate" | "proxy-authentication-info" => Kind::HopByHop,
         "x-anonymous-consumer" => Kind::Identity,
         _ => prefixed(name),
     }

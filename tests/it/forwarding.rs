@@ -38,13 +38,27 @@ fn what_a_client_claims_to_be_is_not_passed_on() {
     let crm = Crm::usual();
     let (gateway, key) = Gateway::reading(&crm);
     let claims = [
-        "X-Sidelock-Key-Id: admin", "x-sidelock-KEY-id: admin", "X-Sidelock-Other: admin", "X-Forwarded-User: admin",
-        "Remote-User: admin", "X-Forwarded-For: 6.6.6.6", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6",
-        "X-Original-URL: /admin", "X-HTTP-Method-Override: DELETE", "X-Request-Id: admin",
-        "Connection: close, X-Sidelock-Key-Id, X-Sidelock-Scopes, X-API-Key, X-Forwarded-For", "Keep-Alive: 5",
-        "Proxy-Authorization: Basic admin", "TE: trailers",
+        "X-Sidelock-Key-Id: admin",
+        "x-sidelock-KEY-id: admin",
+        "X-Sidelock-Other: admin",
+        "X-Forwarded-User: admin",
+        "Remote-User: admin",
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Real-IP: 6.6.6.6",
+        "Forwarded: for=6.6.6.6",
+        "X-Original-URL: /admin",
+        "X-HTTP-Method-Override: DELETE",
+        "X-Request-Id: admin",
+        "Connection: close, X-Sidelock-Key-Id, X-Sidelock-Scopes, X-API-Key, X-Forwarded-For",
+        "Keep-Alive: 5",
+        "Proxy-Authorization: Basic admin",
+        "TE: trailers",
     ];
-    let headers: Vec<&str> = claims.iter().copied().chain([key.header()].iter().map(String::as_str).map(|it| it.to_owned().leak() as &str)).collect();
+    let headers: Vec<&str> = claims
+        .iter()
+        .copied()
+        .chain([key.header()].iter().map(String::as_str).map(|it| it.to_owned().leak() as &str))
+        .collect();
     assert_eq!(gateway.get("/api/x", &headers).status, 200);
     let seen = crm.seen.last();
     for word in ["admin", "6.6.6.6", "DELETE", "keep-alive", "trailers"] {
@@ -107,7 +121,10 @@ fn bodyless_answers_keep_their_framing() {
         let (gateway, key) = Gateway::reading(&crm);
         let mut connection = Connection::open(gateway.address);
         for _ in 0..2 {
-            connection.send(crate::support::client::request(method, "/api/x", &[&key.header()], "").replace("Content-Length: 0\r\n", ""));
+            connection.send(
+                crate::support::client::request(method, "/api/x", &[&key.header()], "")
+                    .replace("Content-Length: 0\r\n", ""),
+            );
             let answer = connection.answer_to(method).unwrap();
             assert_eq!(answer.status, status);
             if method == "HEAD" {
@@ -120,7 +137,9 @@ fn bodyless_answers_keep_their_framing() {
 
 #[test]
 fn interim_answers_are_swallowed_and_the_final_one_delivered() {
-    let crm = Crm::answering("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let crm = Crm::answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
     let (gateway, key) = Gateway::reading(&crm);
     assert_eq!(gateway.get("/api/x", &[&key.header()]).text(), "ok");
 }
@@ -129,7 +148,10 @@ fn interim_answers_are_swallowed_and_the_final_one_delivered() {
 fn http_1_0_and_absolute_targets() {
     let crm = Crm::usual();
     let (gateway, key) = Gateway::reading(&crm);
-    let old = crate::support::client::ask(gateway.address, format!("GET /api/x HTTP/1.0\r\n{}\r\n\r\n", key.header()));
+    let old = crate::support::client::ask(
+        gateway.address,
+        format!("GET /api/x HTTP/1.0\r\n{}\r\n\r\n", key.header()),
+    );
     assert_eq!(old.status, 200);
     let seen = crm.seen.last();
     assert!(seen.starts_with("GET /api/x HTTP/1.1\r\n"));

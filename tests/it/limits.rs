@@ -43,7 +43,8 @@ fn a_changed_rate_counts_at_once_and_an_unchanged_one_survives_reloads() {
 fn refused_credentials_are_slowed_and_valid_keys_are_not() {
     let crm = Crm::usual();
     let key = TestKey::new(&["read"], "");
-    let gateway = Plan::before(&crm).key(&key).with("[limits]\nper_address_failures = \"10/day burst 3\"\n").start();
+    let gateway =
+        Plan::before(&crm).key(&key).with("[limits]\nper_address_failures = \"10/day burst 3\"\n").start();
     let mut connection = Connection::open(gateway.address);
     let mut ask = |header: &str| {
         connection.send(request("GET", "/api/x", &[header], ""));

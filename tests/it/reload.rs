@@ -82,7 +82,9 @@ fn bad_files_are_kept_out_and_the_gauge_recovers() {
     let file = gateway.keys_file();
     let good = std::fs::read_to_string(&file).unwrap();
     let gauge = |value: f64| {
-        eventually("the gauge tells", || (gateway.metric("sidelock_last_reload_successful") == value).then_some(()));
+        eventually("the gauge tells", || {
+            (gateway.metric("sidelock_last_reload_successful") == value).then_some(())
+        });
     };
     let twice = format!("{good}{}", a.block);
     let same_digest = format!("{good}{}", a.block.replace(&format!("id = \"{}\"", a.id), "id = \"another\""));
@@ -128,7 +130,9 @@ fn the_configuration_reloads_too() {
     let file = gateway.config_file();
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("GET /api/**", "GET,POST /api/**")).unwrap();
-    eventually("the scope is wider", || (gateway.post("/api/x", &[&key.header()], "").status == 200).then_some(()));
+    eventually("the scope is wider", || {
+        (gateway.post("/api/x", &[&key.header()], "").status == 200).then_some(())
+    });
     std::fs::write(&file, "nonsense").unwrap();
     eventually("it is refused", || (gateway.metric("sidelock_last_reload_successful") == 0.0).then_some(()));
     assert_eq!(gateway.post("/api/x", &[&key.header()], "").status, 200);

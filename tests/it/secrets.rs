@@ -41,10 +41,16 @@ fn no_secret_comes_out_anywhere() {
     ask(&format!("/q?token={hook}&token={hook}"), &[]);
     out.push_str(&gateway.metrics());
     gateway.stop();
+    out.push_str(&gateway.said.text());
     for file in ["access.ndjson", "last-reload.json"] {
-        out.push_str(&std::fs::read_to_string(gateway.folder.path().join("state").join(file)).unwrap_or_default());
+        out.push_str(
+            &std::fs::read_to_string(gateway.folder.path().join("state").join(file)).unwrap_or_default(),
+        );
     }
-    assert!(out.contains("sidelock_requests_total") && out.contains("\"path\""), "the search has something to search");
+    assert!(
+        out.contains("sidelock_requests_total") && out.contains("\"path\""),
+        "the search has something to search"
+    );
     for secret in [key.text.as_str(), hook, crm_token] {
         assert!(!out.contains(secret), "a secret came out");
     }

@@ -36,13 +36,19 @@ fn telegram_with_two_live_secrets() {
     assert_eq!(gateway.get("/bot", &[&header(OLD)]).status, 405);
     assert_eq!(crm.seen.count(), 2);
     assert_eq!(gateway.metric("sidelock_webhook_deliveries_total{result=\"accepted\",webhook=\"bot\"}"), 2.0);
-    assert_eq!(gateway.metric("sidelock_webhook_deliveries_total{result=\"webhook_secret_wrong\",webhook=\"bot\"}"), 1.0);
+    assert_eq!(
+        gateway.metric("sidelock_webhook_deliveries_total{result=\"webhook_secret_wrong\",webhook=\"bot\"}"),
+        1.0
+    );
 }
 
 #[test]
 fn a_secret_in_the_query_is_neither_logged_nor_forwarded() {
     let crm = Crm::usual();
-    let gateway = gateway(&crm, "[[webhook]]\nname = \"old\"\npath = \"/old\"\nquery = \"secret\"\nsecrets = [\"env:OLD\"]\n");
+    let gateway = gateway(
+        &crm,
+        "[[webhook]]\nname = \"old\"\npath = \"/old\"\nquery = \"secret\"\nsecrets = [\"env:OLD\"]\n",
+    );
     assert_eq!(gateway.post(&format!("/old?a=1&secret={OLD}&b=2"), &[], "x").status, 200);
     assert!(crm.seen.last().starts_with("POST /old?a=1&b=2 HTTP/1.1\r\n"));
     assert_eq!(gateway.post("/old?secret=no", &[], "x").status, 401);

@@ -14,9 +14,9 @@ use super::keys::new_block;
 use super::run::start_log;
 use crate::clock::Clock;
 use crate::config::environment::Environment;
-use crate::config::load::load;
+use crate::config::load::load_still;
 use crate::credential::api_key::PlainKey;
-use crate::server::{Handle, Sidelock};
+use crate::server::Sidelock;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -54,13 +54,12 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     let admin = free(opts.admin_port)?;
     let made = make(crm, gateway, admin)?;
     let path = made.folder.0.join("sidelock.toml");
-    let mut loading = load(&path, &Environment::Process);
+    let (mut loading, fingerprint) = load_still(&path, &Environment::Process, None);
     let Some(loaded) = loading.loaded.take() else {
         return Err(Failure::Failed(loading.report.render(&loading.sources, false)));
     };
-    let prepared =
-        Sidelock::prepare(&path, Environment::Process, &loading, loaded, &Clock::system(), &Handle::new())
-            .map_err(|error| Failure::Failed(error.to_string()))?;
+    let prepared = Sidelock::prepare(&path, Environment::Process, loaded, fingerprint, &Clock::system())
+        .map_err(|error| Failure::Failed(error.to_string()))?;
     write!(std::io::stdout(), "{}", tour(&made, crm, gateway, admin))?;
     std::io::stdout().flush()?;
     prepared.run();

@@ -1,15 +1,14 @@
-//! A gateway in this process, on ports of its own, in a folder of its own.
+//! A gateway: the real program, on ports of its own, in a folder of its own.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 
-use sidelock::clock::Clock;
-use sidelock::config::environment::Environment;
-use sidelock::config::load::load;
+use parking_lot::Mutex;
 use sidelock::credential::api_key::PlainKey;
-use sidelock::server::{Handle, Sidelock};
 use tempfile::TempDir;
 
 use super::client::{self, Answer};
@@ -21,8 +20,8 @@ pub struct Gateway {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     pub folder: TempDir,
-    handle: Handle,
-    thread: Option<JoinHandle<()>>,
+    pub said: Said,
+    child: Child,
 }
 
 /// A key and its block for the key file.
@@ -97,29 +96,63 @@ impl Plan {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
             path
         };
+        let timeouts =
+            if self.sections.contains("[timeouts]") { "" } else { "[timeouts]\ndrain_accept = \"0s\"\n" };
         let config = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\n[upstream]\n{}\n\n[keys]\nfile = \"keys.toml\"\n{}\n{}",
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\n[upstream]\n{}\n\n[keys]\nfile = \"keys.toml\"\n{}\n{}\n{timeouts}",
             self.upstream, self.keys_section, self.sections
         );
         write("keys.toml", &self.keys);
         let path = write("sidelock.toml", &config);
-        let environment = Environment::Map(
-            self.environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        );
-        let mut loading = load(&path, &environment);
-        let Some(loaded) = loading.loaded.take() else {
-            panic!("{}", loading.report.render(&loading.sources, false));
-        };
-        let handle = Handle::new();
-        let prepared =
-            Sidelock::prepare(&path, environment, &loading, loaded, &Clock::system(), &handle).unwrap();
-        let (address, admin) = (prepared.listening[0], prepared.admin);
-        let thread = std::thread::spawn(move || prepared.run());
-        let gateway = Gateway { address, admin, folder, handle, thread: Some(thread) };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+            .args(["run", "--config"])
+            .arg(path)
+            .env("NO_COLOR", "1")
+            .envs(self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Said::listen(child.stderr.take().unwrap());
+        let address = said.address(" listening address=");
+        let admin = said.address("readiness address=");
+        let gateway = Gateway { address, admin, folder, said, child };
         eventually("the gateway is ready", || {
             (client::get(gateway.admin, "/readyz", &[]).status == 200).then_some(())
         });
         gateway
+    }
+}
+
+/// What a gateway says on stderr.
+#[derive(Clone, Default)]
+pub struct Said(Arc<Mutex<String>>);
+
+impl Said {
+    fn listen(stderr: ChildStderr) -> Self {
+        let said = Self::default();
+        let writer = said.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut text = writer.0.lock();
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        said
+    }
+
+    pub fn text(&self) -> String {
+        self.0.lock().clone()
+    }
+
+    fn address(&self, after: &str) -> SocketAddr {
+        eventually("the gateway tells its address", || {
+            let text = self.text();
+            assert!(!text.contains("not started"), "{text}");
+            text.lines().find_map(|line| line.split(after).nth(1)?.split_whitespace().next()?.parse().ok())
+        })
     }
 }
 
@@ -168,17 +201,31 @@ impl Gateway {
         })
     }
 
+    pub fn signal(&self, name: &str) {
+        let done =
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+    }
+
     /// Asks the gateway to end, and waits for it.
     pub fn stop(&mut self) {
-        self.handle.stop();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
+        if self.child.try_wait().unwrap().is_none() {
+            self.signal("TERM");
         }
+        let status = eventually("the gateway ends", || self.child.try_wait().unwrap());
+        assert!(status.success(), "{status}\n{}", self.said.text());
+        assert!(!self.said.text().contains("panicked"), "{}", self.said.text());
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.stop();
+        if std::thread::panicking() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+            eprintln!("--- the gateway said ---\n{}", self.said.text());
+        } else {
+            self.stop();
+        }
     }
 }

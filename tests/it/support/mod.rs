@@ -1,4 +1,4 @@
-//! What every test stands on: a gateway in this process, a stub CRM, and a client that sends exactly the bytes it is given.
+//! What every test stands on: a gateway, a stub CRM, and a client that sends exactly the bytes it is given.
 
 pub mod client;
 pub mod crm;
@@ -17,6 +17,6 @@ pub fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         assert!(Instant::now() < deadline, "never happened: {what}");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(2));
     }
 }

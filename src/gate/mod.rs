@@ -3,12 +3,16 @@
 //! head → client → route → claim → principal → permit → token. Each step returns a value that the next one needs;
 //! [`Admitted`] has private fields and is made only here, so what was not judged cannot be forwarded.
 
+mod admitted;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method};
+
+pub use admitted::Admitted;
+use admitted::{Query, without_override};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
@@ -19,14 +23,12 @@ use crate::credential::webhook::token::{TokenPlace, without_parameter};
 use crate::denial::{Ambiguity, Denial};
 use crate::keys::set::{Holder, KeySet};
 use crate::limits::failures::Failures;
-use crate::limits::limiter::Taken;
 use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{PathPattern, ScopeName, Scopes};
 use crate::request_head::fields::{ListedNames, same_name};
-use crate::request_head::target::Target;
 use crate::request_head::{self, Head};
 
 /// Everything that decides, immutable; a reload makes another one.
@@ -121,25 +123,6 @@ pub struct Trail {
     pub webhook: Option<Arc<Webhook>>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
-}
-
-/// Proof that a request passed every step. Forwarding needs one.
-#[derive(Debug)]
-pub struct Admitted {
-    target: Target,
-    strip: Vec<HeaderName>,
-    query: Query,
-    upstream_path: Option<Box<str>>,
-    scope: Option<ScopeName>,
-    taken: Option<Taken>,
-    wants_upgrade: bool,
-}
-
-/// What becomes of the query.
-#[derive(Debug)]
-enum Query {
-    AsSent,
-    Without(String),
 }
 
 impl Gate {
@@ -240,7 +223,12 @@ impl Gate {
                 if let Some(holder) = unproved.holder {
                     trail.caller = Caller::Key(Arc::clone(holder));
                 }
-                Err(unproved.denial)
+                Err(match unproved.denial {
+                    Denial::CredentialUnknown if api_key::is_mistyped(claim.text) => {
+                        Denial::CredentialMalformed
+                    }
+                    denial => denial,
+                })
             }
         }
     }
@@ -371,49 +359,6 @@ impl Trail {
     /// Nothing learned yet.
     pub const fn new(nowhere: Arc<RouteStats>) -> Self {
         Self { client: None, stats: nowhere, caller: Caller::Unknown, webhook: None, path_is_secret: false }
-    }
-}
-
-impl Admitted {
-    /// Fields of the request that do not go on.
-    pub fn strip(&self) -> &[HeaderName] {
-        &self.strip
-    }
-
-    /// Path and query for the CRM: as judged, but for a webhook's own path and what was taken out of the query.
-    pub fn upstream_target(&self) -> PathAndQuery {
-        let query = match &self.query {
-            Query::AsSent if self.upstream_path.is_none() => return self.target.path_and_query().clone(),
-            Query::AsSent => self.target.query().unwrap_or_default(),
-            Query::Without(query) => query,
-        };
-        let path = self.upstream_path.as_deref().unwrap_or_else(|| self.target.path());
-        let mark = if query.is_empty() { "" } else { "?" };
-        // Parts of judged targets and configured paths, both of which the grammar holds.
-        format!("{path}{mark}{query}").parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
-    }
-
-    /// The scope that allowed it.
-    pub const fn scope(&self) -> Option<&ScopeName> {
-        self.scope.as_ref()
-    }
-
-    /// The token that was taken.
-    pub const fn taken(&self) -> Option<Taken> {
-        self.taken
-    }
-
-    /// True if the client asks for a protocol change.
-    pub const fn wants_upgrade(&self) -> bool {
-        self.wants_upgrade
-    }
-}
-
-/// Rails and Laravel read a method from `_method`; the one that was judged must be the one that acts.
-fn without_override(target: &Target) -> Query {
-    match target.query() {
-        Some(query) if query.contains("_method") => Query::Without(without_parameter(query, "_method")),
-        Some(_) | None => Query::AsSent,
     }
 }
 

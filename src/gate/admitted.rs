@@ -1,0 +1,71 @@
+//! The proof that a request was admitted, and what becomes of it. Only the gate makes one.
+
+use http::HeaderName;
+use http::uri::PathAndQuery;
+
+use crate::credential::webhook::token::without_parameter;
+use crate::limits::limiter::Taken;
+use crate::policy::scope::ScopeName;
+use crate::request_head::target::Target;
+
+/// Proof that a request passed every step. Forwarding needs one.
+#[derive(Debug)]
+pub struct Admitted {
+    pub(super) target: Target,
+    pub(super) strip: Vec<HeaderName>,
+    pub(super) query: Query,
+    pub(super) upstream_path: Option<Box<str>>,
+    pub(super) scope: Option<ScopeName>,
+    pub(super) taken: Option<Taken>,
+    pub(super) wants_upgrade: bool,
+}
+
+/// What becomes of the query.
+#[derive(Debug)]
+pub(super) enum Query {
+    AsSent,
+    Without(String),
+}
+
+impl Admitted {
+    /// Fields of the request that do not go on.
+    pub fn strip(&self) -> &[HeaderName] {
+        &self.strip
+    }
+
+    /// Path and query for the CRM: as judged, but for a webhook's own path and what was taken out of the query.
+    pub fn upstream_target(&self) -> PathAndQuery {
+        let query = match &self.query {
+            Query::AsSent if self.upstream_path.is_none() => return self.target.path_and_query().clone(),
+            Query::AsSent => self.target.query().unwrap_or_default(),
+            Query::Without(query) => query,
+        };
+        let path = self.upstream_path.as_deref().unwrap_or_else(|| self.target.path());
+        let mark = if query.is_empty() { "" } else { "?" };
+        // Parts of judged targets and configured paths, both of which the grammar holds.
+        format!("{path}{mark}{query}").parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    }
+
+    /// The scope that allowed it.
+    pub const fn scope(&self) -> Option<&ScopeName> {
+        self.scope.as_ref()
+    }
+
+    /// The token that was taken.
+    pub const fn taken(&self) -> Option<Taken> {
+        self.taken
+    }
+
+    /// True if the client asks for a protocol change.
+    pub const fn wants_upgrade(&self) -> bool {
+        self.wants_upgrade
+    }
+}
+
+/// Rails and Laravel read a method from `_method`; the one that was judged must be the one that acts.
+pub(super) fn without_override(target: &Target) -> Query {
+    match target.query() {
+        Some(query) if query.contains("_method") => Query::Without(without_parameter(query, "_method")),
+        Some(_) | None => Query::AsSent,
+    }
+}
