@@ -1,1 +1,152 @@
+//! Bodies: streamed both ways, bounded, never left half-done.
 
+use std::io::Write;
+
+use crate::support::client::{Connection, request};
+use crate::support::crm::Crm;
+use crate::support::eventually;
+use crate::support::gateway::{Gateway, Plan, TestKey};
+
+fn writing(crm: &Crm, sections: &str) -> (Gateway, TestKey) {
+    let key = TestKey::new(&["read", "write"], "");
+    (Plan::before(crm).key(&key).with(sections).start(), key)
+}
+
+#[test]
+fn uploads_keep_their_framing_and_bytes() {
+    let crm = Crm::usual();
+    let (gateway, key) = writing(&crm, "");
+    assert_eq!(gateway.post("/api/x", &[&key.header()], "hello").status, 200);
+    let seen = crm.seen.last();
+    assert!(
+        seen.to_lowercase().contains("content-length: 5\r\n") && seen.ends_with("\r\n\r\nhello"),
+        "{seen}"
+    );
+
+    let mut connection = Connection::open(gateway.address);
+    connection.send(format!(
+        "POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n",
+        key.header()
+    ));
+    assert_eq!(connection.answer().unwrap().status, 200);
+    let seen = crm.seen.last().to_lowercase();
+    assert!(seen.contains("transfer-encoding: chunked\r\n") && !seen.contains("content-length"), "{seen}");
+    assert!(seen.contains("abc") && seen.contains("de") && !seen.contains("ext"), "{seen}");
+    connection.send(request("GET", "/api/again", &[&key.header()], ""));
+    assert_eq!(connection.answer().unwrap().status, 200, "the connection is kept");
+}
+
+#[test]
+fn a_body_reaches_the_crm_while_it_is_still_being_sent() {
+    let crm = Crm::with(|mut stream, _| {
+        let mut first = [0; 4096];
+        loop {
+            let read = std::io::Read::read(&mut stream, &mut first).unwrap();
+            if read == 0 {
+                return;
+            }
+            if String::from_utf8_lossy(&first[..read]).contains("part one") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly").unwrap();
+                return;
+            }
+        }
+    });
+    let (gateway, key) = writing(&crm, "");
+    let mut connection = Connection::open(gateway.address);
+    connection.send(format!(
+        "POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\nContent-Length: 1000\r\n\r\npart one",
+        key.header()
+    ));
+    assert_eq!(connection.answer().unwrap().text(), "early");
+}
+
+#[test]
+fn expect_continue_is_answered_only_to_the_admitted() {
+    let crm = Crm::usual();
+    let (gateway, key) = writing(&crm, "");
+    let head = |key: &str| {
+        format!(
+            "POST /api/x HTTP/1.1\r\nHost: a\r\n{key}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        )
+    };
+    let mut admitted = Connection::open(gateway.address);
+    admitted.send(head(&key.header()));
+    assert_eq!(admitted.answer().unwrap().status, 100);
+    admitted.send("hello");
+    assert_eq!(admitted.answer().unwrap().status, 200);
+    assert!(!crm.seen.last().to_lowercase().contains("expect"));
+
+    let mut stranger = Connection::open(gateway.address);
+    stranger.send(head("Accept: */*"));
+    assert_eq!(stranger.answer().unwrap().status, 401, "no 100 first");
+}
+
+#[test]
+fn sizes_are_bounded_declared_or_not() {
+    let crm = Crm::usual();
+    let (gateway, key) = writing(&crm, "[limits]\nbody = \"1KiB\"\n");
+    let big = "x".repeat(1025);
+    assert_eq!(gateway.post("/api/x", &[&key.header()], &big[..1024]).status, 200);
+    let count = crm.seen.count();
+    assert_eq!(gateway.post("/api/x", &[&key.header()], &big).status, 413);
+    assert_eq!(crm.seen.count(), count, "a declared one is refused before the CRM hears of it");
+    let mut connection = Connection::open(gateway.address);
+    connection.send(format!("POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n{big}\r\n0\r\n\r\n", key.header()));
+    assert_eq!(connection.answer().unwrap().status, 413);
+    assert!(connection.is_closed());
+}
+
+#[test]
+fn broken_chunks_and_bad_trailers_are_the_clients_fault() {
+    let crm = Crm::usual();
+    let (gateway, key) = writing(&crm, "");
+    for body in [
+        "3\r\nabc\r\nzz\r\n",
+        "3\r\nabcdef\r\n",
+        "3\r\nabc\r\n0\r\nAuthorization: Bearer x\r\n\r\n",
+        "3\r\nabc\r\n0\r\nX-Sidelock-Key-Id: x\r\n\r\n",
+    ] {
+        let mut connection = Connection::open(gateway.address);
+        connection.send(format!(
+            "POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\nTransfer-Encoding: chunked\r\n\r\n{body}",
+            key.header()
+        ));
+        let answer = connection.answer().unwrap();
+        assert_eq!(answer.status, 400, "{body:?}: {}", answer.text());
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
+fn a_client_that_leaves_mid_upload_is_logged_as_gone() {
+    let crm = Crm::usual();
+    let (gateway, key) = writing(&crm, "");
+    let mut connection = Connection::open(gateway.address);
+    connection.send(format!(
+        "POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\nContent-Length: 1000\r\n\r\nhalf",
+        key.header()
+    ));
+    eventually("the upload is under way", || (gateway.metric("sidelock_in_flight") == 1.0).then_some(()));
+    drop(connection);
+    let line = &gateway.log(1)[0];
+    assert!(line["end"] == "client_gone" || line["reason"] == "body_broken", "{line}");
+    eventually("nothing is in flight", || (gateway.metric("sidelock_in_flight") == 0.0).then_some(()));
+}
+
+#[test]
+fn large_answers_stream_and_are_counted() {
+    const SIZE: usize = 8 * 1024 * 1024;
+    let crm = Crm::with(|mut stream, seen| {
+        while seen.read(&mut stream).is_some() {
+            stream
+                .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())
+                .unwrap();
+            if stream.write_all(&vec![b'x'; SIZE]).is_err() {
+                return;
+            }
+        }
+    });
+    let (gateway, key) = writing(&crm, "");
+    assert_eq!(gateway.get("/api/x", &[&key.header()]).body.len(), SIZE);
+    assert_eq!(gateway.log(1)[0]["bytes_out"], SIZE);
+}

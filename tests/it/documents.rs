@@ -1,1 +1,88 @@
+//! What is written about the program is true of the program.
 
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The commented configuration holds every key that the sections read.
+#[test]
+fn the_example_configuration_names_every_key() {
+    let example = std::fs::read_to_string(root().join("config/sidelock.toml")).unwrap();
+    for entry in std::fs::read_dir(root().join("src/config")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if ["reader", "source", "units", "environment", "load", "key_file"].contains(&name.as_str()) {
+            continue;
+        }
+        for call in [
+            "get(\"",
+            "required(\"",
+            "rate(\"",
+            "count(\"",
+            "size(\"",
+            "span(\"",
+            "networks(\"",
+            "section(\"",
+            "sections(\"",
+        ] {
+            for (at, _) in text.match_indices(call) {
+                let key = text[at + call.len()..].split('"').next().unwrap();
+                assert!(
+                    example.contains(key),
+                    "{key}, which {name}.rs reads, is not in config/sidelock.toml"
+                );
+            }
+        }
+    }
+}
+
+/// Without its comment signs, every line of it is accepted.
+#[test]
+fn the_example_configuration_is_accepted() {
+    let example = std::fs::read_to_string(root().join("config/sidelock.toml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let all: String = example
+        .lines()
+        .map(|line| match line.strip_prefix("#: ") {
+            Some(setting) => format!("{setting}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    for (name, text) in [("plain.toml", &example), ("all.toml", &all)] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::write(folder.path().join("keys.toml"), "").unwrap();
+        std::fs::set_permissions(
+            folder.path().join("keys.toml"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+            .args(["check", "--config", name])
+            .current_dir(folder.path())
+            .envs([
+                ("TELEGRAM_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef"),
+                ("TELEGRAM_WEBHOOK_SECRET_NEW", "0123456789abcdef0123456789abcdee"),
+                ("CRM_TOKEN", "x"),
+            ])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Every metric that is exported is in the README's table, so that dashboards can be built from it.
+#[test]
+fn the_readme_names_every_metric() {
+    let crm = crate::support::crm::Crm::usual();
+    let (gateway, key) = crate::support::gateway::Gateway::reading(&crm);
+    gateway.get("/api/x", &[&key.header()]);
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for line in gateway.metrics().lines().filter_map(|line| line.strip_prefix("# TYPE sidelock_")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(readme.contains(name), "{name}");
+    }
+}
