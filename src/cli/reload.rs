@@ -37,7 +37,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let before = changed(&answer);
     hang_up(pid)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let told = runtime.block_on(tokio::time::timeout(PATIENCE, told(&answer, before)));
+    let told = runtime.block_on(async { tokio::time::timeout(PATIENCE, told(&answer, before)).await });
     let told = told.map_err(|_| {
         Failure::Failed(format!("process {pid} did not answer within {PATIENCE:?}; see its log"))
     })?;

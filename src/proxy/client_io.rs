@@ -130,8 +130,16 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch_write(cx, flushed)
+        let me = &mut *self;
+        let flushed = Pin::new(&mut me.stream).poll_flush(cx);
+        // The last flush of an answer is the moment when the connection goes idle: hyper does not read again until
+        // something wakes it, so its next deadline is set here.
+        if let Some(due) = me.pace.due()
+            && me.reading.poll(cx, due).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+        me.watch_write(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

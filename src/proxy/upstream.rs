@@ -32,6 +32,9 @@ use crate::denial::Denial;
 /// any other number is an allocation and a fill per response.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
 
+/// A connection that was in use this short a time ago needs no look before it is used again.
+const FRESH: Duration = Duration::from_micros(100);
+
 /// The CRM and the connections to it.
 pub struct Upstream {
     config: config::Upstream,
@@ -123,7 +126,7 @@ impl Upstream {
         upload: Option<Arc<UploadState>>,
         timeouts: &config::Timeouts,
     ) -> Result<(Response<Incoming>, Lease), Denial> {
-        if let Some(mut lease) = self.reuse(upload.clone()) {
+        if let Some(mut lease) = self.reuse(upload.clone()).await {
             match lease.exchange(request, timeouts.upstream_response).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(Failure::Unsent(unsent)) => request = *unsent,
@@ -143,16 +146,20 @@ impl Upstream {
         self.idle.get_or_default()
     }
 
-    /// The connection that was used last: it is the least likely to have gone stale.
-    fn reuse(self: &Arc<Self>, upload: Option<Arc<UploadState>>) -> Option<Lease> {
-        let mut pool = self.pool().borrow_mut();
-        while let Some(waiting) = pool.waiting.pop() {
+    /// The connection that was used last: it is the least likely to have gone stale. One that lay idle gets a turn first,
+    /// so that an end which the CRM sent meanwhile is noticed before the request goes out on it.
+    async fn reuse(self: &Arc<Self>, upload: Option<Arc<UploadState>>) -> Option<Lease> {
+        loop {
+            let Waiting { sender, since } = self.pool().borrow_mut().waiting.pop()?;
             self.idle_gauge.dec();
-            if waiting.sender.is_ready() && waiting.since.elapsed() < self.keep_alive {
-                return Some(Lease::new(waiting.sender, upload, Arc::clone(self)));
+            let idle = since.elapsed();
+            if idle >= FRESH {
+                tokio::task::yield_now().await;
+            }
+            if sender.is_ready() && idle < self.keep_alive {
+                return Some(Lease::new(sender, upload, Arc::clone(self)));
             }
         }
-        None
     }
 
     fn keep(self: &Arc<Self>, sender: SendRequest<Upload>) {

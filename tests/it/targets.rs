@@ -63,7 +63,6 @@ fn heads_with_two_readings() {
         ("two Hosts", format!("GET /api/x HTTP/1.1\r\nHost: a\r\nHost: a\r\n{key}\r\n\r\n")),
         ("userinfo", format!("GET /api/x HTTP/1.1\r\nHost: u@crm.example\r\n{key}\r\n\r\n")),
         ("Host with a path", format!("GET /api/x HTTP/1.1\r\nHost: crm.example/x\r\n{key}\r\n\r\n")),
-        ("two CL", with("Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello")),
         ("CL list", with("Content-Length: 5, 5\r\n\r\nhello")),
         ("CL plus", with("Content-Length: +5\r\n\r\nhello")),
         ("CL padded", with("Content-Length: 005\r\n\r\nhello")),
@@ -132,4 +131,20 @@ fn both_framings_become_one_or_none() {
     for seen in crm.seen.requests() {
         assert!(!seen.contains("smuggled") && !seen.to_lowercase().contains("content-length"), "{seen}");
     }
+}
+
+#[test]
+fn equal_lengths_become_one() {
+    let crm = Crm::usual();
+    let key = TestKey::new(&["write"], "");
+    let gateway = Plan::before(&crm).key(&key).start();
+    let head =
+        |lengths: &str| format!("POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\n{lengths}\r\nhello", key.header());
+    ask(gateway.address, head("Content-Length: 5\r\nContent-Length: 5\r\n"));
+    assert!(
+        crm.seen.requests().iter().all(|seen| seen.to_lowercase().matches("content-length").count() == 1)
+    );
+    let count = crm.seen.count();
+    assert_eq!(ask(gateway.address, head("Content-Length: 5\r\nContent-Length: 6\r\n")).status, 400);
+    assert_eq!(crm.seen.count(), count);
 }

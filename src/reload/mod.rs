@@ -3,6 +3,9 @@
 //! A watch event is only a hint: mounted Secrets, bind mounts and network file systems lose them, so the content is
 //! looked at every two seconds all the same. What changed is decided by content, never by time stamps.
 
+mod watching;
+mod workshop;
+
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,30 +13,21 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded, Loading, load_still};
 use crate::config::{self, Config};
-use crate::credential::webhook::Proof;
-use crate::credential::webhook::token::Token;
-use crate::gate::{Gate, Route, Webhook};
 use crate::keys::key::{Key, KeyId, Standing};
 use crate::keys::set::KeySet;
-use crate::keys::state::KeyStates;
-use crate::metrics::{Metrics, Reload};
-use crate::outcome::{API_ROUTE, NO_ROUTE};
-use crate::policy::allowlist::Allowlist;
+use crate::metrics::Reload;
 use crate::proxy::Live;
-use crate::proxy::upstream::{Upstream, UpstreamError};
-use crate::request_head::fields::ListedNames;
+use watching::{Watching, watched};
+pub use workshop::Workshop;
 
 /// The content is looked at this often, whatever was heard.
 const POLL: Duration = Duration::from_secs(2);
@@ -56,17 +50,6 @@ pub struct Reloader {
     live: Arc<ArcSwap<Live>>,
     workshop: Workshop,
     progress: tokio::sync::Mutex<Progress>,
-}
-
-/// What snapshots are made with.
-#[derive(Debug)]
-pub struct Workshop {
-    /// States of keys, which outlive snapshots.
-    pub states: KeyStates,
-    /// Records of routes, and the reload's own.
-    pub metrics: Arc<Metrics>,
-    /// The time.
-    pub clock: Clock,
 }
 
 #[derive(Debug)]
@@ -122,73 +105,6 @@ pub enum Look {
     Unsettled,
 }
 
-impl Workshop {
-    /// Makes the snapshot of some content. Connections to the CRM are kept if its section did not change.
-    ///
-    /// # Errors
-    /// The CRM's TLS cannot be set up.
-    pub fn live(
-        &self,
-        config: &Config,
-        keys: Vec<Key>,
-        before: Option<&Live>,
-    ) -> Result<Live, UpstreamError> {
-        let keep_alive = config.timeouts.upstream_keep_alive;
-        let kept = before
-            .map(|live| &live.upstream)
-            .filter(|it| *it.config() == config.upstream && it.keep_alive() == keep_alive);
-        let upstream = match kept {
-            Some(upstream) => Arc::clone(upstream),
-            None => Upstream::new(config.upstream.clone(), keep_alive, &self.metrics.upstream_connections)?,
-        };
-        let keys = Arc::new(KeySet::join(keys, &self.states, config.limits.per_key));
-        self.metrics.read_keys(Arc::clone(&keys));
-        let gate = self.gate(config, keys);
-        self.metrics.retain_routes(|name| {
-            [API_ROUTE, NO_ROUTE].contains(&name)
-                || gate.webhooks.iter().any(|webhook| *webhook.name == *name)
-                || gate.routes.iter().any(|route| **route.stats.name() == *name)
-        });
-        Ok(Live { gate, upstream, timeouts: config.timeouts, body_limit: config.limits.body })
-    }
-
-    fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
-        let webhook = |webhook: &config::Webhook| {
-            Arc::new(Webhook {
-                name: (*webhook.name).into(),
-                path: webhook.path.clone(),
-                methods: webhook.methods.clone(),
-                proof: Proof::Token(Token::new(webhook.place.clone(), webhook.secrets.clone())),
-                allow_from: Allowlist::new(webhook.allow_from.clone()),
-                upstream_path: webhook.upstream_path.clone(),
-                stats: self.metrics.route(&webhook.name),
-            })
-        };
-        let route = |route: &config::Route| Route {
-            pattern: route.pattern.clone(),
-            access: route.access,
-            stats: self.metrics.route(&route.name),
-        };
-        let mut listed = config.keys.places.listed_names();
-        listed.extend(config.upstream.pass_headers.iter().cloned());
-        Gate {
-            trusted_proxies: config.client_address.trusted_proxies.clone(),
-            allow_from: Allowlist::new(config.client_address.allow_from.clone()),
-            listed_names: ListedNames::new(listed),
-            places: config.keys.places.clone(),
-            presented_key: config.keys.presented_key,
-            webhooks: config.webhooks.iter().map(webhook).collect(),
-            routes: config.routes.iter().map(route).collect(),
-            api: self.metrics.route(API_ROUTE),
-            nowhere: self.metrics.route(NO_ROUTE),
-            scopes: config.scopes.clone(),
-            keys,
-            api_rate: config.limits.per_key,
-            failure_rate: config.limits.per_address_failures,
-        }
-    }
-}
-
 impl Reloader {
     /// Goes on from the content that the process started with.
     pub fn new(
@@ -232,7 +148,8 @@ impl Reloader {
             {
                 self.revoke_what_is_marked(&mut progress, &loaded.keys.keys);
             }
-            if refusal.is_none() && !progress.is_settled(loaded, fingerprint) {
+            let meant = self.is_confirmed(&progress, &loading, loaded);
+            if refusal.is_none() && !meant && !progress.is_settled(loaded, fingerprint) {
                 return Look::Unsettled;
             }
         }
@@ -254,7 +171,10 @@ impl Reloader {
                 if gone > 0 {
                     tracing::warn!(gone, "keys are no longer in the file: they are revoked");
                 }
+                // A confirmation is good for one removal; usually there is none.
+                drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
                 progress.in_force = fingerprint;
+                progress.unsettled = None;
                 progress.keys = keys.keys;
                 progress.key_path.clone_from(&config.keys.file);
                 progress.started_with.tell_what_must_wait(&config);
@@ -297,7 +217,7 @@ impl Reloader {
     fn mass_removal(&self, progress: &Progress, loading: &Loading, loaded: &Loaded) -> Option<String> {
         let (old, left) = (progress.keys.len(), loaded.keys.keys.len());
         let gone = vanishing(&progress.keys, &loaded.keys.keys);
-        let confirmed = loaded.keys.confirm_drop_to == Some(left) || self.is_confirmed(progress, loading);
+        let confirmed = self.is_confirmed(progress, loading, loaded);
         (gone * 2 > old && !confirmed).then(|| {
             format!(
                 "{gone} of {old} keys would vanish at once; to revoke keys write 'revoked = true', to mean it run \
@@ -306,15 +226,12 @@ impl Reloader {
         })
     }
 
-    fn is_confirmed(&self, progress: &Progress, loading: &Loading) -> bool {
-        let path = progress.started_with.server.state_dir.join(CONFIRM_DROP);
-        let confirmed = std::fs::read_to_string(&path).ok();
-        let is_this = confirmed.is_some()
+    fn is_confirmed(&self, progress: &Progress, loading: &Loading, loaded: &Loaded) -> bool {
+        let confirmed =
+            std::fs::read_to_string(progress.started_with.server.state_dir.join(CONFIRM_DROP)).ok();
+        let by_command = confirmed.is_some()
             && confirmed.as_deref().map(str::trim) == loading.key_file_digest().as_deref();
-        if is_this && let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(%error, path = %path.display(), "cannot remove");
-        }
-        is_this
+        by_command || loaded.keys.confirm_drop_to == Some(loaded.keys.keys.len())
     }
 
     /// Explicit revocations count even in a file that is otherwise kept out.
@@ -350,41 +267,11 @@ impl Reloader {
     }
 }
 
-/// What to watch for one file: its folder, and after symbolic links its own folder and itself (a bind-mounted file is
-/// changed in place, without its folder noticing).
-fn watched(file: &Path) -> Vec<PathBuf> {
-    let folder = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
-        Some(parent) => Some(parent.to_owned()),
-        None => None,
-    };
-    let mut out: Vec<PathBuf> = folder(file).into_iter().collect();
-    if let Ok(real) = file.canonicalize() {
-        out.extend(folder(&real));
-        out.push(real);
-    }
-    out
-}
-
 #[async_trait]
 impl BackgroundService for Reloader {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let (hint, mut hints) = mpsc::channel(1);
-        let heard = hint.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading is no change, and this process reads what it watches. An error may hide a change.
-            if event.is_err() || event.is_ok_and(|event| tells_of_a_change(event.kind)) {
-                // Full means that a hint is already waiting.
-                let _full = heard.try_send(());
-            }
-        });
-        let mut watching = match watcher {
-            Ok(watcher) => Some(Watching { watcher, paths: BTreeSet::new() }),
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch files; they are looked at every two seconds");
-                None
-            }
-        };
+        let mut watching = Watching::start(hint);
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             tracing::error!("cannot listen for SIGHUP");
             return;
@@ -411,47 +298,12 @@ impl BackgroundService for Reloader {
     }
 }
 
-const fn tells_of_a_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => matches!(access, AccessKind::Close(AccessMode::Write)),
-        EventKind::Any
-        | EventKind::Create(_)
-        | EventKind::Modify(_)
-        | EventKind::Remove(_)
-        | EventKind::Other => true,
-    }
-}
-
 /// Waits until no hint has come for a while.
 async fn settle(hints: &mut mpsc::Receiver<()>) {
     let last = Instant::now() + MOST_DEBOUNCE;
     while timeout_at((Instant::now() + DEBOUNCE).min(last), hints.recv()).await.is_ok()
         && Instant::now() < last
     {}
-}
-
-struct Watching {
-    watcher: RecommendedWatcher,
-    paths: BTreeSet<PathBuf>,
-}
-
-impl Watching {
-    /// Watches exactly `wanted`. A path that was replaced since must be watched anew, so all files are.
-    fn rearm(&mut self, wanted: BTreeSet<PathBuf>) {
-        for path in &self.paths {
-            if !wanted.contains(path) || path.is_file() {
-                // Its inode may be gone already.
-                drop(self.watcher.unwatch(path));
-            }
-        }
-        for path in &wanted {
-            let known = self.paths.contains(path) && !path.is_file();
-            if !known && let Err(error) = self.watcher.watch(path, RecursiveMode::NonRecursive) {
-                tracing::debug!(%error, path = %path.display(), "cannot watch");
-            }
-        }
-        self.paths = wanted;
-    }
 }
 
 impl StartOnly {

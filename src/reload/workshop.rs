@@ -1,0 +1,96 @@
+//! Content becomes a snapshot.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::credential::webhook::Proof;
+use crate::credential::webhook::token::Token;
+use crate::gate::{Gate, Route, Webhook};
+use crate::keys::key::Key;
+use crate::keys::set::KeySet;
+use crate::keys::state::KeyStates;
+use crate::metrics::Metrics;
+use crate::outcome::{API_ROUTE, NO_ROUTE};
+use crate::policy::allowlist::Allowlist;
+use crate::proxy::Live;
+use crate::proxy::upstream::{Upstream, UpstreamError};
+use crate::request_head::fields::ListedNames;
+
+/// What snapshots are made with.
+#[derive(Debug)]
+pub struct Workshop {
+    /// States of keys, which outlive snapshots.
+    pub states: KeyStates,
+    /// Records of routes, and the reload's own.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Workshop {
+    /// Makes the snapshot of some content. Connections to the CRM are kept if its section did not change.
+    ///
+    /// # Errors
+    /// The CRM's TLS cannot be set up.
+    pub fn live(
+        &self,
+        config: &Config,
+        keys: Vec<Key>,
+        before: Option<&Live>,
+    ) -> Result<Live, UpstreamError> {
+        let keep_alive = config.timeouts.upstream_keep_alive;
+        let kept = before
+            .map(|live| &live.upstream)
+            .filter(|it| *it.config() == config.upstream && it.keep_alive() == keep_alive);
+        let upstream = match kept {
+            Some(upstream) => Arc::clone(upstream),
+            None => Upstream::new(config.upstream.clone(), keep_alive, &self.metrics.upstream_connections)?,
+        };
+        let keys = Arc::new(KeySet::join(keys, &self.states, config.limits.per_key));
+        self.metrics.read_keys(Arc::clone(&keys));
+        let gate = self.gate(config, keys);
+        self.metrics.retain_routes(|name| {
+            [API_ROUTE, NO_ROUTE].contains(&name)
+                || gate.webhooks.iter().any(|webhook| *webhook.name == *name)
+                || gate.routes.iter().any(|route| **route.stats.name() == *name)
+        });
+        Ok(Live { gate, upstream, timeouts: config.timeouts, body_limit: config.limits.body })
+    }
+
+    fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
+        let webhook = |webhook: &config::Webhook| {
+            Arc::new(Webhook {
+                name: (*webhook.name).into(),
+                path: webhook.path.clone(),
+                methods: webhook.methods.clone(),
+                proof: Proof::Token(Token::new(webhook.place.clone(), webhook.secrets.clone())),
+                allow_from: Allowlist::new(webhook.allow_from.clone()),
+                upstream_path: webhook.upstream_path.clone(),
+                stats: self.metrics.route(&webhook.name),
+            })
+        };
+        let route = |route: &config::Route| Route {
+            pattern: route.pattern.clone(),
+            access: route.access,
+            stats: self.metrics.route(&route.name),
+        };
+        let mut listed = config.keys.places.listed_names();
+        listed.extend(config.upstream.pass_headers.iter().cloned());
+        Gate {
+            trusted_proxies: config.client_address.trusted_proxies.clone(),
+            allow_from: Allowlist::new(config.client_address.allow_from.clone()),
+            listed_names: ListedNames::new(listed),
+            places: config.keys.places.clone(),
+            presented_key: config.keys.presented_key,
+            webhooks: config.webhooks.iter().map(webhook).collect(),
+            routes: config.routes.iter().map(route).collect(),
+            api: self.metrics.route(API_ROUTE),
+            nowhere: self.metrics.route(NO_ROUTE),
+            scopes: config.scopes.clone(),
+            keys,
+            api_rate: config.limits.per_key,
+            failure_rate: config.limits.per_address_failures,
+        }
+    }
+}
