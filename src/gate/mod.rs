@@ -223,12 +223,9 @@ impl Gate {
                 if let Some(holder) = unproved.holder {
                     trail.caller = Caller::Key(Arc::clone(holder));
                 }
-                Err(match unproved.denial {
-                    Denial::CredentialUnknown if api_key::is_mistyped(claim.text) => {
-                        Denial::CredentialMalformed
-                    }
-                    denial => denial,
-                })
+                let mistyped =
+                    unproved.denial == Denial::CredentialUnknown && api_key::is_mistyped(claim.text);
+                Err(if mistyped { Denial::CredentialMalformed } else { unproved.denial })
             }
         }
     }

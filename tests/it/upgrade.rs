@@ -1,4 +1,4 @@
-//! WebSockets: only a well-formed handshake, only with a key, only with the CRM's right answer.
+//! `WebSocket`s: only a well-formed handshake, only with a key, only with the CRM's right answer.
 
 use std::io::{Read, Write};
 
