@@ -86,7 +86,7 @@ pub fn open(destination: &Destination, dropped: IntCounter) -> std::io::Result<(
 
 impl AccessLog {
     /// Appends one line, or drops and counts it.
-    pub fn write(&self, outcome: &Outcome) {
+    pub fn write(&self, outcome: &Outcome<'_>) {
         let Some(shared) = &self.shared else { return };
         let mut waiting = shared.waiting.lock();
         if waiting.bytes.len() >= MOST_WAITING {
@@ -161,7 +161,7 @@ fn write_until_closed(shared: &Shared, mut sink: Box<dyn Write + Send>, dropped:
 }
 
 /// One line. Fields that are not known are left out.
-fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome) {
+fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
     out.extend_from_slice(b"{\"time\":\"");
     out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
     let millis = u16::try_from(outcome.at.unix_millis().rem_euclid(1000)).unwrap_or(0);
@@ -170,33 +170,32 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome) {
         [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0)),
     );
     out.extend_from_slice(b"Z\"");
-    field(out, "id", outcome.request_id.as_str());
-    if let Some(client) = outcome.client {
-        out.extend_from_slice(b",\"client\":\"");
+    plain(out, "id", outcome.request_id.as_str());
+    match outcome.client {
         // An address has no character that JSON escapes.
-        drop(write!(out, "{}", client.ip()));
-        out.push(b'"');
+        Some(client) => plain(out, "client", &client.ip().to_string()),
+        None => plain(out, "client", outcome.peer),
     }
-    field(out, "method", outcome.method.as_str());
+    plain(out, "method", outcome.method.as_str());
     field(out, "path", outcome.path.as_deref().unwrap_or("[hidden]"));
-    field(out, "route", &outcome.route);
+    plain(out, "route", &outcome.route);
     if let Caller::Key(holder) = &outcome.caller {
-        field(out, "key", holder.key.id.as_str());
+        plain(out, "key", holder.key.id.as_str());
     }
     if let Some(scope) = &outcome.scope {
-        field(out, "scope", scope);
+        plain(out, "scope", scope);
     }
     if let Some(status) = outcome.status {
         out.extend_from_slice(b",\"status\":");
         number(out, i64::from(status.as_u16()));
     }
     if let Some(denial) = outcome.denial {
-        field(out, "reason", denial.reason());
+        plain(out, "reason", denial.reason());
         if let crate::denial::Denial::Ambiguous(what) = denial {
-            field(out, "detail", what.word());
+            plain(out, "detail", what.word());
         }
     }
-    field(out, "end", outcome.ending.word());
+    plain(out, "end", outcome.ending.word());
     for (name, value) in [
         ("bytes_in", Some(outcome.bytes_in)),
         ("bytes_out", Some(outcome.bytes_out)),
@@ -217,19 +216,28 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A value whose grammar has nothing that JSON escapes: a token, a name, an address.
+fn plain(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
 fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":\"");
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
-    if value.bytes().all(plain) {
+    let fits = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
+    if value.bytes().all(fits) {
         out.extend_from_slice(value.as_bytes());
     } else {
         for byte in value.bytes() {
             match byte {
                 b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
                 // Writing to a Vec does not fail.
-                other if !plain(other) => drop(write!(out, "\\u{byte:04x}")),
+                other if !fits(other) => drop(write!(out, "\\u{byte:04x}")),
                 other => out.push(other),
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use prometheus::Histogram;
 
 use crate::client_addr::ClientAddr;
@@ -73,13 +73,15 @@ impl RouteStats {
 
 /// Everything that is recorded of one request.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Outcome<'a> {
     /// When the head was complete.
     pub at: WallTime,
     /// The id that the client was told.
     pub request_id: RequestId,
-    /// The client's address.
+    /// The client's address, where it is not the connection's own.
     pub client: Option<ClientAddr>,
+    /// The address of the connection, written out once.
+    pub peer: &'a str,
     /// The method.
     pub method: Method,
     /// The path as sent, without query; `None` where it could hold a credential.
@@ -146,6 +148,11 @@ impl RequestId {
             value >>= 4;
         }
         Self(text)
+    }
+
+    /// The id as a header's value.
+    pub fn header_value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static("none"))
     }
 
     /// The id's text.

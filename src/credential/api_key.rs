@@ -5,8 +5,11 @@
 //! be any visible ASCII of 16 to 512 bytes. Either way only SHA-256 of the whole text is stored: 256 random bits need no
 //! slow hash, and the attacker does not choose the digest that is looked up.
 
+use parking_lot::Mutex;
 use ring::digest;
 use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// Shortest key, in bytes.
 pub const FEWEST_BYTES: usize = 16;
@@ -47,6 +50,27 @@ impl KeyDigest {
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// The digest of the text that was digested last. One per connection: most clients present the same key with each request,
+/// and SHA-256 is the dearest step of a decision. It remembers a pure function and no verdict: a revoked key is looked up,
+/// and refused, like any other.
+#[derive(Debug, Default)]
+pub struct DigestMemo(Mutex<Option<(Secret, KeyDigest)>>);
+
+impl DigestMemo {
+    /// The digest of `key`.
+    pub fn digest(&self, key: &[u8]) -> KeyDigest {
+        let mut last = self.0.lock();
+        if let Some((text, digest)) = &*last
+            && text.matches(key)
+        {
+            return *digest;
+        }
+        let digest = KeyDigest::of(key);
+        *last = Some((Secret::new(key), digest));
+        digest
     }
 }
 
@@ -211,6 +235,14 @@ mod tests {
         assert!(!is_plausible(b"0123456789 abcdef"));
         assert!(!is_plausible("0123456789abcdefé".as_bytes()));
         assert!(!is_plausible(&[b'a'; MOST_BYTES + 1]));
+    }
+
+    #[test]
+    fn the_memo_is_only_a_memo() {
+        let memo = DigestMemo::default();
+        for key in [&b"first-key-0123456"[..], b"first-key-0123456", b"other-key-0123456", b"", b""] {
+            assert_eq!(memo.digest(key), KeyDigest::of(key));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use admitted::{Query, without_override};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
-use crate::credential::api_key::{self, KeyDigest};
+use crate::credential::api_key::{self, DigestMemo};
 use crate::credential::places::{Places, Presented};
 use crate::credential::webhook::Proof;
 use crate::credential::webhook::token::{TokenPlace, without_parameter};
@@ -121,6 +121,8 @@ pub struct Trail {
     pub caller: Caller,
     /// True on a webhook: its sender gets empty answers.
     pub webhook: Option<Arc<Webhook>>,
+    /// The digest of the connection's last key.
+    pub memo: Arc<DigestMemo>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
 }
@@ -213,7 +215,7 @@ impl Gate {
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.
     fn prove(&self, claim: &Presented<'_>, now: Now, trail: &mut Trail) -> Result<Arc<Holder>, Denial> {
-        match self.keys.prove(&KeyDigest::of(claim.text), now.wall) {
+        match self.keys.prove(&trail.memo.digest(claim.text), now.wall) {
             Ok(holder) => {
                 holder.state.used(now.wall);
                 trail.caller = Caller::Key(Arc::clone(holder));
@@ -354,8 +356,15 @@ enum Destination {
 
 impl Trail {
     /// Nothing learned yet.
-    pub const fn new(nowhere: Arc<RouteStats>) -> Self {
-        Self { client: None, stats: nowhere, caller: Caller::Unknown, webhook: None, path_is_secret: false }
+    pub const fn new(nowhere: Arc<RouteStats>, memo: Arc<DigestMemo>) -> Self {
+        Self {
+            client: None,
+            stats: nowhere,
+            caller: Caller::Unknown,
+            webhook: None,
+            memo,
+            path_is_secret: false,
+        }
     }
 }
 

@@ -241,7 +241,7 @@ impl Metrics {
     }
 
     /// A request ended.
-    pub fn ended(&self, stats: &RouteStats, outcome: &Outcome) {
+    pub fn ended(&self, stats: &RouteStats, outcome: &Outcome<'_>) {
         stats.duration.observe(outcome.total.as_secs_f64());
     }
 

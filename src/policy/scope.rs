@@ -4,8 +4,6 @@
 //! else is literal and compared byte for byte, which is safe because [`request_head`](crate::request_head) lets only one
 //! spelling of a path through. `GET` covers `HEAD` (RFC 9110 section 9.3.2). `ANY` stands for every method.
 
-use std::collections::HashMap;
-
 use http::Method;
 
 /// Most scopes in one configuration.
@@ -187,7 +185,8 @@ impl Methods {
 /// path and not with the number of patterns.
 #[derive(Clone, Debug)]
 pub struct PathTree<T> {
-    literals: HashMap<Box<str>, Self>,
+    /// Sorted by segment.
+    literals: Vec<(Box<str>, Self)>,
     one: Option<Box<Self>>,
     here: Vec<T>,
     below: Vec<T>,
@@ -195,7 +194,7 @@ pub struct PathTree<T> {
 
 impl<T> Default for PathTree<T> {
     fn default() -> Self {
-        Self { literals: HashMap::new(), one: None, here: Vec::new(), below: Vec::new() }
+        Self { literals: Vec::new(), one: None, here: Vec::new(), below: Vec::new() }
     }
 }
 
@@ -205,7 +204,7 @@ impl<T> PathTree<T> {
         let mut node = self;
         for segment in segments {
             node = match segment {
-                Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                Segment::Literal(text) => node.child(text),
                 Segment::One => &mut **node.one.get_or_insert_default(),
                 Segment::Rest => {
                     node.below.push(value);
@@ -214,6 +213,25 @@ impl<T> PathTree<T> {
             };
         }
         node.here.push(value);
+    }
+
+    /// The child under a literal segment, made if it is new.
+    fn child(&mut self, text: &str) -> &mut Self {
+        let at = match self.literals.binary_search_by(|(known, _)| (**known).cmp(text)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.literals.insert(at, (text.into(), Self::default()));
+                at
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "the search found it, or it was inserted there")]
+        let (_, child) = &mut self.literals[at];
+        child
+    }
+
+    fn literal(&self, text: &str) -> Option<&Self> {
+        let at = self.literals.binary_search_by(|(known, _)| (**known).cmp(text)).ok()?;
+        self.literals.get(at).map(|(_, child)| child)
     }
 
     /// True if `accept` is true for a value whose pattern matches `path`, which starts with `/`.
@@ -229,11 +247,11 @@ impl<T> PathTree<T> {
         let Some(rest) = rest else {
             return self.here.iter().any(accept);
         };
-        let (segment, after) = match rest.find('/') {
+        let (segment, after) = match rest.bytes().position(|byte| byte == b'/') {
             Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
             None => (rest, None),
         };
-        let by_literal = self.literals.get(segment).is_some_and(|child| child.walk(after, accept));
+        let by_literal = self.literal(segment).is_some_and(|child| child.walk(after, accept));
         by_literal
             || (!segment.is_empty() && self.one.as_ref().is_some_and(|child| child.walk(after, accept)))
     }

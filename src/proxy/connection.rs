@@ -67,7 +67,9 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
         let proxy = Arc::clone(&proxy);
         service_fn(move |request| {
             pace.busy();
-            let exchange = exchange::run(Arc::clone(&proxy), Arc::clone(&peer), Arc::clone(&pace), request);
+            // Boxed: hyper moves the future into its place, and this one is large.
+            let exchange =
+                Box::pin(exchange::run(Arc::clone(&proxy), Arc::clone(&peer), Arc::clone(&pace), request));
             async move { Ok::<_, Infallible>(exchange.await) }
         })
     };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::client_io::Pace;
@@ -37,9 +37,9 @@ pub async fn run(
 ) -> Response<Answer> {
     let (parts, body) = request.into_parts();
     let live = proxy.live.load_full();
-    let trail = Trail::new(Arc::clone(&live.gate.nowhere));
+    let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
     let started = proxy.clock.now();
-    let mut record = Record::new(&proxy, pace, started, trail, parts.method.clone());
+    let mut record = Record::new(&proxy, pace, Arc::clone(&peer), started, trail, parts.method.clone());
     match judge(&live, &proxy, &parts, peer.ip, started, &mut record) {
         Err(denial) => respond::refuse(record, denial),
         Ok(verdict) => {
@@ -93,7 +93,8 @@ async fn forward(
     } else {
         None
     };
-    forward::request(&mut parts, &admitted, &record.trail, (peer, scheme), record.request_id, &upstream);
+    let id = record.request_id.header_value();
+    forward::request(&mut parts, &admitted, &record.trail, (peer, scheme), &id, &upstream);
     if let Some(handshake) = &handshake {
         handshake.ask(&mut parts.headers);
     }
@@ -106,7 +107,7 @@ async fn forward(
         Err(denial) => respond::refuse(record, denial),
         Ok((response, lease)) => {
             record.upstream_answered(sent);
-            answer(response, lease, handshake, &timeouts, record)
+            answer(response, lease, handshake, &timeouts, id, record)
         }
     }
 }
@@ -116,6 +117,7 @@ fn answer(
     lease: Lease,
     handshake: Option<tunnel::Handshake>,
     timeouts: &Timeouts,
+    id: HeaderValue,
     mut record: Box<Record>,
 ) -> Response<Answer> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -124,7 +126,7 @@ fn answer(
             None => respond::refuse(record, Denial::UpstreamBroken),
         };
     }
-    forward::response(response.headers_mut(), record.request_id);
+    forward::response(response.headers_mut(), id);
     record.answered(response.status(), None);
     let is_stream = response
         .headers()

@@ -2,16 +2,20 @@
 //! put in.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
+use parking_lot::Mutex;
+
 use super::respond::X_REQUEST_ID;
 use super::upstream::Upstream;
 use crate::client_addr::ClientAddr;
+use crate::credential::api_key::DigestMemo;
 use crate::gate::{Admitted, Trail};
-use crate::outcome::{Caller, RequestId};
+use crate::outcome::Caller;
 use crate::request_head::fields::{Kind, kind_of};
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-sidelock-key-id");
@@ -58,6 +62,10 @@ pub struct Peer {
     list: HeaderValue,
     /// `for=…` for `Forwarded`.
     standard: Box<str>,
+    /// `Forwarded` as it was last made, and the `Host` that it names: on one connection it seldom changes.
+    last: Mutex<Option<(HeaderValue, Scheme, HeaderValue)>>,
+    /// The digest of the key that was presented last.
+    pub memo: Arc<DigestMemo>,
 }
 
 impl Peer {
@@ -66,7 +74,33 @@ impl Peer {
         let text = ip.to_string();
         let standard = if ip.is_ipv6() { format!("for=\"[{text}]\"") } else { format!("for={text}") };
         let list = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { ip, list, standard: standard.into() }
+        Self { ip, list, standard: standard.into(), last: Mutex::new(None), memo: Arc::default() }
+    }
+}
+
+impl Peer {
+    /// The value of `Forwarded` for a judged `Host`, which holds nothing that a quoted string would have to escape.
+    fn standard(&self, host: &HeaderValue, scheme: Scheme) -> Option<HeaderValue> {
+        let mut last = self.last.lock();
+        if let Some((known_host, known_scheme, value)) = &*last
+            && known_host == host
+            && *known_scheme == scheme
+        {
+            return Some(value.clone());
+        }
+        let mut text = self.standard.as_bytes().to_vec();
+        text.extend_from_slice(b";host=\"");
+        text.extend_from_slice(host.as_bytes());
+        text.extend_from_slice(b"\";proto=");
+        text.extend_from_slice(scheme.as_str().as_bytes());
+        let value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
+        *last = Some((host.clone(), scheme, value.clone()));
+        Some(value)
+    }
+
+    /// The address's text.
+    pub fn text(&self) -> &str {
+        self.list.to_str().unwrap_or_default()
     }
 }
 
@@ -76,7 +110,7 @@ pub fn request(
     admitted: &Admitted,
     trail: &Trail,
     way: (&Peer, Scheme),
-    id: RequestId,
+    id: &HeaderValue,
     upstream: &Upstream,
 ) {
     let (peer, scheme) = way;
@@ -101,7 +135,7 @@ pub fn request(
         }
         (Caller::Keyless | Caller::Unknown, None) => {}
     }
-    insert(headers, X_REQUEST_ID, id.as_str());
+    headers.insert(X_REQUEST_ID, id.clone());
     if let Some(credential) = &upstream.config().credential
         && !matches!(trail.caller, Caller::Unknown)
         && (trail.webhook.is_some() || matches!(trail.caller, Caller::Key(_)))
@@ -119,22 +153,14 @@ fn forwarded(headers: &mut HeaderMap, client: ClientAddr, peer: &Peer, scheme: S
         other = Peer::new(client.ip());
         &other
     };
-    let mut standard = Vec::with_capacity(128);
-    standard.extend_from_slice(names.standard.as_bytes());
     if let Some(host) = headers.get(header::HOST).cloned() {
-        // Judged: it holds nothing that a quoted string would have to escape.
-        standard.extend_from_slice(b";host=\"");
-        standard.extend_from_slice(host.as_bytes());
-        standard.push(b'"');
+        if let Some(standard) = names.standard(&host, scheme) {
+            headers.insert(header::FORWARDED, standard);
+        }
         headers.insert(X_FORWARDED_HOST, host);
     }
-    standard.extend_from_slice(b";proto=");
-    standard.extend_from_slice(scheme.as_str().as_bytes());
     headers.insert(X_FORWARDED_FOR, names.list.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
-    if let Ok(standard) = HeaderValue::from_maybe_shared(Bytes::from(standard)) {
-        headers.insert(header::FORWARDED, standard);
-    }
 }
 
 /// Exactly one `Host`: the configured one, the client's, or the CRM's own address for HTTP/1.0 without one.
@@ -148,7 +174,7 @@ fn host(headers: &mut HeaderMap, upstream: &Upstream) {
 }
 
 /// Takes out what ends at this hop (RFC 9110 section 7.6.1), also what `Connection` names, and puts the id in.
-pub fn response(headers: &mut HeaderMap, id: RequestId) {
+pub fn response(headers: &mut HeaderMap, id: HeaderValue) {
     let mut ends_here: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         match kind_of(name.as_str()) {
@@ -163,7 +189,7 @@ pub fn response(headers: &mut HeaderMap, id: RequestId) {
     for name in &ends_here {
         headers.remove(name);
     }
-    insert(headers, X_REQUEST_ID, id.as_str());
+    headers.insert(X_REQUEST_ID, id);
 }
 
 fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {

@@ -7,9 +7,11 @@ use http::{Method, StatusCode};
 
 use super::Proxy;
 use super::client_io::Pace;
+use super::forward::Peer;
 use super::tunnel::Moved;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
+use crate::credential::api_key::PREFIX;
 use crate::denial::Denial;
 use crate::gate::Trail;
 use crate::outcome::{Ending, Outcome, RequestId};
@@ -19,6 +21,7 @@ use crate::outcome::{Ending, Outcome, RequestId};
 pub struct Record {
     proxy: Arc<Proxy>,
     pace: Option<Arc<Pace>>,
+    peer: Arc<Peer>,
     started: Now,
     /// What the gate learned.
     pub trail: Trail,
@@ -40,12 +43,20 @@ pub struct Record {
 
 impl Record {
     /// Starts with a complete head.
-    pub fn new(proxy: &Arc<Proxy>, pace: Arc<Pace>, started: Now, trail: Trail, method: Method) -> Box<Self> {
+    pub fn new(
+        proxy: &Arc<Proxy>,
+        pace: Arc<Pace>,
+        peer: Arc<Peer>,
+        started: Now,
+        trail: Trail,
+        method: Method,
+    ) -> Box<Self> {
         proxy.metrics.in_flight.inc();
         let number = proxy.next_id.fetch_add(1, Ordering::Relaxed);
         Box::new(Self {
             proxy: Arc::clone(proxy),
             pace: Some(pace),
+            peer,
             started,
             trail,
             request_id: RequestId::new(proxy.id_seed, number),
@@ -64,7 +75,8 @@ impl Record {
 
     /// The path for the log, unless it may hold a credential.
     pub fn set_path(&mut self, path: &str) {
-        let hidden = self.trail.path_is_secret || path.contains(crate::credential::api_key::PREFIX);
+        let hidden = self.trail.path_is_secret
+            || path.as_bytes().windows(PREFIX.len()).any(|window| window == PREFIX.as_bytes());
         self.path = (!hidden).then(|| path.into());
     }
 
@@ -130,7 +142,8 @@ impl Drop for Record {
         let outcome = Outcome {
             at: self.started.wall,
             request_id: self.request_id,
-            client: self.trail.client,
+            client: self.trail.client.filter(|client| client.ip() != self.peer.ip),
+            peer: self.peer.text(),
             method: std::mem::take(&mut self.method),
             path: self.path.take(),
             route: Arc::clone(self.trail.stats.name()),

@@ -90,7 +90,7 @@ impl Handshake {
         let crm = hyper::upgrade::on(&mut response);
         record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
         record.leave_connection();
-        let id = record.request_id;
+        let id = record.request_id.header_value();
         let (head, _) = response.into_parts();
         let mut headers = head.headers;
         forward::response(&mut headers, id);

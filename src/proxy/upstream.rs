@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -20,10 +21,11 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use thread_local::ThreadLocal;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::client_io::Timer;
 use super::upload::{Upload, UploadState};
 use crate::config;
 use crate::denial::Denial;
@@ -31,9 +33,6 @@ use crate::denial::Denial;
 /// Most bytes of a response head from the CRM. The number of its fields is left at hyper's 100, which live on the stack:
 /// any other number is an allocation and a fill per response.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
-
-/// A connection that was in use this short a time ago needs no look before it is used again.
-const FRESH: Duration = Duration::from_micros(100);
 
 /// The CRM and the connections to it.
 pub struct Upstream {
@@ -57,11 +56,14 @@ struct Pool {
 struct Waiting {
     sender: SendRequest<Upload>,
     since: Instant,
+    patience: Timer,
 }
 
 /// A connection in use by one request.
 pub struct Lease {
     sender: Option<SendRequest<Upload>>,
+    /// Waits for response heads; moves along with the connection, because a timer that is set anew costs more.
+    patience: Timer,
     upload: Option<Arc<UploadState>>,
     upstream: Arc<Upstream>,
 }
@@ -126,7 +128,7 @@ impl Upstream {
         upload: Option<Arc<UploadState>>,
         timeouts: &config::Timeouts,
     ) -> Result<(Response<Incoming>, Lease), Denial> {
-        if let Some(mut lease) = self.reuse(upload.clone()).await {
+        if let Some(mut lease) = self.reuse(upload.clone()) {
             match lease.exchange(request, timeouts.upstream_response).await {
                 Ok(response) => return Ok((response, lease)),
                 Err(Failure::Unsent(unsent)) => request = *unsent,
@@ -134,7 +136,7 @@ impl Upstream {
             }
         }
         let sender = self.connect(timeouts.upstream_connect).await?;
-        let mut lease = Lease::new(sender, upload, Arc::clone(self));
+        let mut lease = Lease::new(sender, Timer::default(), upload, Arc::clone(self));
         match lease.exchange(request, timeouts.upstream_response).await {
             Ok(response) => Ok((response, lease)),
             Err(Failure::Unsent(_)) => Err(Denial::UpstreamUnreachable),
@@ -146,28 +148,24 @@ impl Upstream {
         self.idle.get_or_default()
     }
 
-    /// The connection that was used last: it is the least likely to have gone stale. One that lay idle gets a turn first,
-    /// so that an end which the CRM sent meanwhile is noticed before the request goes out on it.
-    async fn reuse(self: &Arc<Self>, upload: Option<Arc<UploadState>>) -> Option<Lease> {
-        loop {
-            let Waiting { sender, since } = self.pool().borrow_mut().waiting.pop()?;
+    /// The connection that was used last: it is the least likely to have gone stale.
+    fn reuse(self: &Arc<Self>, upload: Option<Arc<UploadState>>) -> Option<Lease> {
+        let mut pool = self.pool().borrow_mut();
+        while let Some(Waiting { sender, since, patience }) = pool.waiting.pop() {
             self.idle_gauge.dec();
-            let idle = since.elapsed();
-            if idle >= FRESH {
-                tokio::task::yield_now().await;
-            }
-            if sender.is_ready() && idle < self.keep_alive {
-                return Some(Lease::new(sender, upload, Arc::clone(self)));
+            if sender.is_ready() && since.elapsed() < self.keep_alive {
+                return Some(Lease::new(sender, patience, upload, Arc::clone(self)));
             }
         }
+        None
     }
 
-    fn keep(self: &Arc<Self>, sender: SendRequest<Upload>) {
+    fn keep(self: &Arc<Self>, sender: SendRequest<Upload>, patience: Timer) {
         let mut pool = self.pool().borrow_mut();
         if sender.is_closed() || pool.waiting.len() >= self.config.idle_connections {
             return;
         }
-        pool.waiting.push(Waiting { sender, since: Instant::now() });
+        pool.waiting.push(Waiting { sender, since: Instant::now(), patience });
         self.idle_gauge.inc();
         if !pool.reaped {
             pool.reaped = true;
@@ -280,9 +278,14 @@ enum Failure {
 }
 
 impl Lease {
-    fn new(sender: SendRequest<Upload>, upload: Option<Arc<UploadState>>, upstream: Arc<Upstream>) -> Self {
+    fn new(
+        sender: SendRequest<Upload>,
+        patience: Timer,
+        upload: Option<Arc<UploadState>>,
+        upstream: Arc<Upstream>,
+    ) -> Self {
         upstream.active_gauge.inc();
-        Self { sender: Some(sender), upload, upstream }
+        Self { sender: Some(sender), patience, upload, upstream }
     }
 
     async fn exchange(
@@ -294,24 +297,25 @@ impl Lease {
             return Err(Failure::Unsent(Box::new(request)));
         };
         let mut sending = std::pin::pin!(sender.try_send_request(request));
-        let mut seen = 0;
-        let answered = loop {
-            match timeout(limit, sending.as_mut()).await {
-                Ok(answered) => break answered,
-                Err(_) => {
-                    // A long upload is no silence of the CRM's.
-                    let bytes = self
-                        .upload
-                        .as_ref()
-                        .filter(|upload| !upload.is_whole())
-                        .map_or(0, |upload| upload.bytes());
-                    if bytes <= seen {
-                        return Err(Failure::Sent(Denial::UpstreamTimeout));
-                    }
-                    seen = bytes;
-                }
+        let (patience, upload) = (&mut self.patience, &self.upload);
+        let (mut seen, mut due) = (0, Instant::now() + limit);
+        let answered = std::future::poll_fn(|cx| {
+            if let Poll::Ready(answered) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Some(answered));
             }
-        };
+            while patience.poll(cx, due).is_ready() {
+                // A long upload is no silence of the CRM's.
+                let bytes =
+                    upload.as_ref().filter(|upload| !upload.is_whole()).map_or(0, |upload| upload.bytes());
+                if bytes <= seen {
+                    return Poll::Ready(None);
+                }
+                (seen, due) = (bytes, Instant::now() + limit);
+            }
+            Poll::Pending
+        })
+        .await;
+        let Some(answered) = answered else { return Err(Failure::Sent(Denial::UpstreamTimeout)) };
         answered.map_err(|mut error| match error.take_message() {
             Some(unsent) => Failure::Unsent(Box::new(unsent)),
             None => {
@@ -330,7 +334,7 @@ impl Lease {
         if let Some(sender) = self.sender.take()
             && whole
         {
-            self.upstream.keep(sender);
+            self.upstream.keep(sender, std::mem::take(&mut self.patience));
         }
     }
 }
