@@ -30,7 +30,7 @@ use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::connection::{Accept, Connections};
-use crate::proxy::upstream::UpstreamError;
+use crate::proxy::tls::UpstreamError;
 use crate::proxy::{Live, Proxy};
 use crate::reload::{Reloader, Workshop};
 

@@ -12,6 +12,7 @@ pub mod exchange;
 pub mod forward;
 pub mod record;
 pub mod respond;
+pub mod tls;
 pub mod tunnel;
 pub mod upload;
 pub mod upstream;

@@ -4,6 +4,8 @@
 //! CRM may have read is never repeated.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,18 +16,19 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use pingora_core::connectors::TransportConnector;
 use pingora_core::upstreams::peer::BasicPeer;
 use prometheus::IntGauge;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
+use socket2::{SockRef, Socket};
 use thread_local::ThreadLocal;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::client_io::Timer;
+use super::tls::{self, UpstreamError};
 use super::upload::{Upload, UploadState};
 use crate::config;
 use crate::denial::Denial;
@@ -57,6 +60,28 @@ struct Waiting {
     sender: SendRequest<Upload>,
     since: Instant,
     patience: Timer,
+    probe: Arc<Probe>,
+}
+
+/// hyper's handle of a connection, and a look at its socket.
+type Connected = (SendRequest<Upload>, Arc<Probe>);
+
+/// A second descriptor of a connection's socket. An end that the CRM sent is in the socket before the runtime hears of it;
+/// a request must not go out on top of it.
+#[derive(Debug, Default)]
+struct Probe(Mutex<Option<Socket>>);
+
+impl Probe {
+    /// True if nothing waits in the socket: no end, no error, and no byte that nobody asked for.
+    fn is_quiet(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        match &*self.0.lock() {
+            Some(socket) => {
+                matches!(socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
+            }
+            None => true,
+        }
+    }
 }
 
 /// A connection in use by one request.
@@ -64,25 +89,9 @@ pub struct Lease {
     sender: Option<SendRequest<Upload>>,
     /// Waits for response heads; moves along with the connection, because a timer that is set anew costs more.
     patience: Timer,
+    probe: Arc<Probe>,
     upload: Option<Arc<UploadState>>,
     upstream: Arc<Upstream>,
-}
-
-/// The `[upstream]` section cannot be put to use.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No certificate authorities to verify the CRM's certificate with.
-    #[error("no certificate authorities in {0}")]
-    NoAuthorities(String),
-    /// The file with them cannot be read.
-    #[error("{0}: {1}")]
-    Unreadable(String, rustls_pki_types::pem::Error),
-    /// The host cannot stand in a certificate.
-    #[error("'{0}' is not a host name that a certificate can have")]
-    HostName(Box<str>),
-    /// TLS cannot be set up at all.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] tokio_rustls::rustls::Error),
 }
 
 impl Upstream {
@@ -95,7 +104,7 @@ impl Upstream {
         keep_alive: Duration,
         gauges: &prometheus::IntGaugeVec,
     ) -> Result<Arc<Self>, UpstreamError> {
-        let tls = if config.tls { Some(tls(&config)?) } else { None };
+        let tls = if config.tls { Some(tls::connector(&config)?) } else { None };
         Ok(Arc::new(Self {
             config,
             keep_alive,
@@ -135,8 +144,8 @@ impl Upstream {
                 Err(Failure::Sent(denial)) => return Err(denial),
             }
         }
-        let sender = self.connect(timeouts.upstream_connect).await?;
-        let mut lease = Lease::new(sender, Timer::default(), upload, Arc::clone(self));
+        let connected = self.connect(timeouts.upstream_connect).await?;
+        let mut lease = Lease::new(connected, Timer::default(), upload, Arc::clone(self));
         match lease.exchange(request, timeouts.upstream_response).await {
             Ok(response) => Ok((response, lease)),
             Err(Failure::Unsent(_)) => Err(Denial::UpstreamUnreachable),
@@ -151,21 +160,21 @@ impl Upstream {
     /// The connection that was used last: it is the least likely to have gone stale.
     fn reuse(self: &Arc<Self>, upload: Option<Arc<UploadState>>) -> Option<Lease> {
         let mut pool = self.pool().borrow_mut();
-        while let Some(Waiting { sender, since, patience }) = pool.waiting.pop() {
+        while let Some(Waiting { sender, since, patience, probe }) = pool.waiting.pop() {
             self.idle_gauge.dec();
-            if sender.is_ready() && since.elapsed() < self.keep_alive {
-                return Some(Lease::new(sender, patience, upload, Arc::clone(self)));
+            if sender.is_ready() && since.elapsed() < self.keep_alive && probe.is_quiet() {
+                return Some(Lease::new((sender, probe), patience, upload, Arc::clone(self)));
             }
         }
         None
     }
 
-    fn keep(self: &Arc<Self>, sender: SendRequest<Upload>, patience: Timer) {
+    fn keep(self: &Arc<Self>, (sender, probe): Connected, patience: Timer) {
         let mut pool = self.pool().borrow_mut();
         if sender.is_closed() || pool.waiting.len() >= self.config.idle_connections {
             return;
         }
-        pool.waiting.push(Waiting { sender, since: Instant::now(), patience });
+        pool.waiting.push(Waiting { sender, since: Instant::now(), patience, probe });
         self.idle_gauge.inc();
         if !pool.reaped {
             pool.reaped = true;
@@ -197,7 +206,7 @@ impl Upstream {
         after > 0
     }
 
-    async fn connect(&self, limit: Duration) -> Result<SendRequest<Upload>, Denial> {
+    async fn connect(&self, limit: Duration) -> Result<Connected, Denial> {
         let deadline = Instant::now() + limit;
         let addresses = timeout_at(deadline, tokio::net::lookup_host((&*self.config.host, self.config.port)))
             .await
@@ -206,7 +215,7 @@ impl Upstream {
         let mut failed = Denial::UpstreamUnreachable;
         for address in addresses.take(8) {
             match timeout_at(deadline, self.connect_to(address)).await {
-                Ok(Ok(sender)) => return Ok(sender),
+                Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(denial)) => failed = denial,
                 Err(_) => return Err(Denial::UpstreamConnectTimeout),
             }
@@ -214,17 +223,24 @@ impl Upstream {
         Err(failed)
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<SendRequest<Upload>, Denial> {
-        let peer = BasicPeer::new(&address.to_string());
+    async fn connect_to(&self, address: SocketAddr) -> Result<Connected, Denial> {
+        let probe = Arc::new(Probe::default());
+        let mut peer = BasicPeer::new(&address.to_string());
+        let keep = Arc::clone(&probe);
+        peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(move |socket| {
+            *keep.0.lock() = SockRef::from(socket).try_clone().ok();
+            Ok(())
+        }));
         let stream =
             self.connector.new_stream(&peer).await.map_err(|error| self.unreachable(error.root_cause()))?;
-        match &self.tls {
-            None => self.handshake(stream).await,
+        let sender = match &self.tls {
+            None => self.handshake(stream).await?,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                self.handshake(stream.map_err(|error| self.unreachable(&error))?).await
+                self.handshake(stream.map_err(|error| self.unreachable(&error))?).await?
             }
-        }
+        };
+        Ok((sender, probe))
     }
 
     async fn handshake<S>(&self, stream: S) -> Result<SendRequest<Upload>, Denial>
@@ -279,13 +295,13 @@ enum Failure {
 
 impl Lease {
     fn new(
-        sender: SendRequest<Upload>,
+        (sender, probe): Connected,
         patience: Timer,
         upload: Option<Arc<UploadState>>,
         upstream: Arc<Upstream>,
     ) -> Self {
         upstream.active_gauge.inc();
-        Self { sender: Some(sender), patience, upload, upstream }
+        Self { sender: Some(sender), patience, probe, upload, upstream }
     }
 
     async fn exchange(
@@ -334,7 +350,8 @@ impl Lease {
         if let Some(sender) = self.sender.take()
             && whole
         {
-            self.upstream.keep(sender, std::mem::take(&mut self.patience));
+            let patience = std::mem::take(&mut self.patience);
+            self.upstream.keep((sender, Arc::clone(&self.probe)), patience);
         }
     }
 }
@@ -349,28 +366,4 @@ impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lease").finish_non_exhaustive()
     }
-}
-
-fn tls(config: &config::Upstream) -> Result<(TlsConnector, ServerName<'static>), UpstreamError> {
-    let name = config.host.trim_start_matches('[').trim_end_matches(']');
-    let name =
-        ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::HostName(config.host.clone()))?;
-    let (certificates, whence) = match &config.ca_file {
-        Some(path) => {
-            let whence = path.display().to_string();
-            let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            (read.map_err(|error| UpstreamError::Unreadable(whence.clone(), error))?, whence)
-        }
-        None => (rustls_native_certs::load_native_certs().certs, "the system's store".to_owned()),
-    };
-    let mut roots = RootCertStore::empty();
-    if roots.add_parsable_certificates(certificates).0 == 0 {
-        return Err(UpstreamError::NoAuthorities(whence));
-    }
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok((TlsConnector::from(Arc::new(client)), name))
 }

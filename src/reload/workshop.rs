@@ -14,7 +14,8 @@ use crate::metrics::Metrics;
 use crate::outcome::{API_ROUTE, NO_ROUTE};
 use crate::policy::allowlist::Allowlist;
 use crate::proxy::Live;
-use crate::proxy::upstream::{Upstream, UpstreamError};
+use crate::proxy::tls::UpstreamError;
+use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::ListedNames;
 
 /// What snapshots are made with.
