@@ -1,6 +1,6 @@
 //! Text that must never be printed.
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
 /// A secret: wiped when dropped, `Debug` prints no part of it, compared in constant time.
@@ -30,7 +30,20 @@ impl Secret {
 
     /// Constant-time comparison: its time tells the lengths apart, and nothing else. An empty secret equals nothing.
     pub fn matches(&self, presented: &[u8]) -> bool {
-        !self.0.is_empty() && bool::from(self.0.as_slice().ct_eq(presented))
+        if self.0.is_empty() || self.0.len() != presented.len() {
+            return false;
+        }
+        // Eight bytes at a time: byte by byte it would be the dearest step of a request.
+        let words = self.0.chunks(8).zip(presented.chunks(8));
+        bool::from(words.fold(Choice::from(1), |equal, (own, given)| equal & word(own).ct_eq(&word(given))))
+    }
+}
+
+/// Up to eight bytes as a number.
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(whole) => u64::from_le_bytes(*whole),
+        None => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -49,6 +62,14 @@ mod tests {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
         assert!(Secret::new("a").matches(b"a"));
         assert!(!Secret::new("a").matches(b"b"));
+        let long = b"0123456789abcdefghi";
+        assert!(Secret::new(&long[..]).matches(long));
+        for at in 0..long.len() {
+            let mut other = *long;
+            other[at] ^= 1;
+            assert!(!Secret::new(&long[..]).matches(&other), "{at}");
+            assert!(!Secret::new(&long[..]).matches(&long[..at]), "{at}");
+        }
         assert!(!Secret::new("").matches(b""));
     }
 }

@@ -60,13 +60,13 @@ def count(binary: Path, keys: str, case: Case, requests: int, keep: Path | None)
     """A whole run with `requests` of one kind: instructions by thread."""
     tool = ("valgrind", "--tool=callgrind", "--separate-threads=yes", "--callgrind-out-file={folder}/callgrind")
     with StubCrm() as crm, Gateway(binary, crm.port, keys, 1, tool) as gateway:
-        threads = threads_of(gateway.process.pid)
         with Client(gateway.port, 120) as client:
             for number in range(requests + 1):
                 status = client.ask(case.requests[number % len(case.requests)])
                 wanted = case.status if number else case.first
                 if status != wanted:
                     raise SystemExit(f"{case.name}: request {number} got {status} instead of {wanted}")
+        threads = threads_of(gateway.process.pid)
         gateway.stop()
         counted = {}
         for name in (REQUEST_THREAD, LOG_THREAD):
