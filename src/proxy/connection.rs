@@ -16,7 +16,7 @@ use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
 
 use super::client_io::{ClientIo, Pace};
-use super::forward::Peer;
+use super::peer::Peer;
 use super::{Proxy, exchange};
 use crate::client_addr::AddrGroup;
 use crate::denial::{Ambiguity, Denial};

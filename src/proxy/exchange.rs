@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 
 use super::client_io::Pace;
 use super::download::Answer;
-use super::forward::{self, Peer, Scheme};
+use super::forward;
+use super::peer::{Peer, Scheme};
 use super::record::Record;
 use super::upload::Upload;
 use super::upstream::{Lease, Upstream};

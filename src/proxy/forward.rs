@@ -1,108 +1,25 @@
 //! The request as the CRM gets it, and the answer as the client gets it: what ends here is taken out, what Sidelock says is
 //! put in.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
-use parking_lot::Mutex;
-
-use super::respond::X_REQUEST_ID;
+use super::peer::{Peer, Scheme, X_FORWARDED_PROTO};
 use super::upstream::Upstream;
 use crate::client_addr::ClientAddr;
-use crate::credential::api_key::DigestMemo;
 use crate::gate::{Admitted, Trail};
 use crate::outcome::Caller;
 use crate::request_head::fields::{Kind, kind_of};
+
+/// The header with the request's id.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-sidelock-key-id");
 const KEY_TITLE: HeaderName = HeaderName::from_static("x-sidelock-key-title");
 const SCOPES: HeaderName = HeaderName::from_static("x-sidelock-scopes");
 const WEBHOOK: HeaderName = HeaderName::from_static("x-sidelock-webhook");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// How the client reached the front of the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// Without TLS.
-    Http,
-    /// With TLS, here or at a trusted proxy.
-    Https,
-}
-
-impl Scheme {
-    /// What a trusted proxy says; otherwise that of the listener.
-    pub fn find(headers: &HeaderMap, peer_is_trusted: bool) -> Self {
-        let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
-        match (said.next(), said.next()) {
-            (Some(one), None) if peer_is_trusted && one == "https" => Self::Https,
-            (Some(_) | None, _) => Self::Http,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
-/// An address as the CRM is told of it, written out once per connection.
-#[derive(Debug)]
-pub struct Peer {
-    /// The address.
-    pub ip: IpAddr,
-    /// For `X-Forwarded-For`.
-    list: HeaderValue,
-    /// `for=…` for `Forwarded`.
-    standard: Box<str>,
-    /// `Forwarded` as it was last made, and the `Host` that it names: on one connection it seldom changes.
-    last: Mutex<Option<(HeaderValue, Scheme, HeaderValue)>>,
-    /// The digest of the key that was presented last.
-    pub memo: Arc<DigestMemo>,
-}
-
-impl Peer {
-    /// Writes `ip` out.
-    pub fn new(ip: IpAddr) -> Self {
-        let text = ip.to_string();
-        let standard = if ip.is_ipv6() { format!("for=\"[{text}]\"") } else { format!("for={text}") };
-        let list = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { ip, list, standard: standard.into(), last: Mutex::new(None), memo: Arc::default() }
-    }
-}
-
-impl Peer {
-    /// The value of `Forwarded` for a judged `Host`, which holds nothing that a quoted string would have to escape.
-    fn standard(&self, host: &HeaderValue, scheme: Scheme) -> Option<HeaderValue> {
-        let mut last = self.last.lock();
-        if let Some((known_host, known_scheme, value)) = &*last
-            && known_host == host
-            && *known_scheme == scheme
-        {
-            return Some(value.clone());
-        }
-        let mut text = self.standard.as_bytes().to_vec();
-        text.extend_from_slice(b";host=\"");
-        text.extend_from_slice(host.as_bytes());
-        text.extend_from_slice(b"\";proto=");
-        text.extend_from_slice(scheme.as_str().as_bytes());
-        let value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
-        *last = Some((host.clone(), scheme, value.clone()));
-        Some(value)
-    }
-
-    /// The address's text.
-    pub fn text(&self) -> &str {
-        self.list.to_str().unwrap_or_default()
-    }
-}
 
 /// Turns a request head into the one for the CRM. Needs the proof that it was admitted.
 pub fn request(

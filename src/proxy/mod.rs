@@ -10,6 +10,7 @@ pub mod connection;
 pub mod download;
 pub mod exchange;
 pub mod forward;
+pub mod peer;
 pub mod record;
 pub mod respond;
 pub mod tls;

@@ -1,14 +1,13 @@
 //! What is known of one request so far. Dropping it, wherever that happens, is the end of the request.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
 
 use super::Proxy;
 use super::client_io::Pace;
-use super::forward::Peer;
-use super::tunnel::Moved;
+use super::peer::Peer;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
 use crate::credential::api_key::PREFIX;
@@ -39,6 +38,22 @@ pub struct Record {
     pub bytes_out: u64,
     upload: Option<Arc<UploadState>>,
     tunnel: Option<Arc<Moved>>,
+}
+
+/// Bytes that passed in each direction.
+#[derive(Debug, Default)]
+pub struct Moved {
+    /// From the client.
+    pub up: AtomicU64,
+    /// To the client.
+    pub down: AtomicU64,
+}
+
+impl Moved {
+    /// Both together.
+    pub fn total(&self) -> u64 {
+        self.up.load(Ordering::Relaxed).wrapping_add(self.down.load(Ordering::Relaxed))
+    }
 }
 
 impl Record {

@@ -4,13 +4,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
 
 use super::download::Answer;
+use super::forward::X_REQUEST_ID;
 use super::record::Record;
 use crate::denial::Denial;
 use crate::limits::limiter::policy_header;
 use crate::outcome::Caller;
-
-/// The header with the request's id.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers a refusal, and records it.
 pub fn refuse(mut record: Box<Record>, denial: Denial) -> Response<Answer> {

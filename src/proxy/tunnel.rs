@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::download::Answer;
 use super::forward;
-use super::record::Record;
+use super::record::{Moved, Record};
 use super::upstream::Lease;
 use crate::denial::{Ambiguity, Denial};
 use crate::outcome::Ending;
@@ -134,21 +134,6 @@ async fn pass(client: Upgraded, crm: Upgraded, moved: &Moved, idle: Duration) {
     tokio::select! {
         () = up.as_mut() => drop(timeout(LAST_WORDS, down).await),
         () = down.as_mut() => drop(timeout(LAST_WORDS, up).await),
-    }
-}
-
-/// Bytes that passed in each direction.
-#[derive(Debug, Default)]
-pub struct Moved {
-    /// From the client.
-    pub up: AtomicU64,
-    /// To the client.
-    pub down: AtomicU64,
-}
-
-impl Moved {
-    fn total(&self) -> u64 {
-        self.up.load(Ordering::Relaxed).wrapping_add(self.down.load(Ordering::Relaxed))
     }
 }
 

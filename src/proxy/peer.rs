@@ -1,0 +1,92 @@
+//! Who is at the other end of a connection, and how it came: written out once for all of its requests.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
+
+use crate::credential::api_key::DigestMemo;
+
+/// Says how the client reached the first proxy.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// An address as the CRM is told of it, written out once per connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// The address.
+    pub ip: IpAddr,
+    /// For `X-Forwarded-For`.
+    pub list: HeaderValue,
+    /// `for=…` for `Forwarded`.
+    standard: Box<str>,
+    /// `Forwarded` as it was last made, and the `Host` that it names: on one connection it seldom changes.
+    last: Mutex<Option<(HeaderValue, Scheme, HeaderValue)>>,
+    /// The digest of the key that was presented last.
+    pub memo: Arc<DigestMemo>,
+}
+
+impl Peer {
+    /// Writes `ip` out.
+    pub fn new(ip: IpAddr) -> Self {
+        let text = ip.to_string();
+        let standard = if ip.is_ipv6() { format!("for=\"[{text}]\"") } else { format!("for={text}") };
+        let list = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { ip, list, standard: standard.into(), last: Mutex::new(None), memo: Arc::default() }
+    }
+}
+
+impl Peer {
+    /// The value of `Forwarded` for a judged `Host`, which holds nothing that a quoted string would have to escape.
+    pub fn standard(&self, host: &HeaderValue, scheme: Scheme) -> Option<HeaderValue> {
+        let mut last = self.last.lock();
+        if let Some((known_host, known_scheme, value)) = &*last
+            && known_host == host
+            && *known_scheme == scheme
+        {
+            return Some(value.clone());
+        }
+        let mut text = self.standard.as_bytes().to_vec();
+        text.extend_from_slice(b";host=\"");
+        text.extend_from_slice(host.as_bytes());
+        text.extend_from_slice(b"\";proto=");
+        text.extend_from_slice(scheme.as_str().as_bytes());
+        let value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
+        *last = Some((host.clone(), scheme, value.clone()));
+        Some(value)
+    }
+
+    /// The address's text.
+    pub fn text(&self) -> &str {
+        self.list.to_str().unwrap_or_default()
+    }
+}
+
+/// How the client reached the front of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS, here or at a trusted proxy.
+    Https,
+}
+
+impl Scheme {
+    /// What a trusted proxy says; otherwise that of the listener.
+    pub fn find(headers: &HeaderMap, peer_is_trusted: bool) -> Self {
+        let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
+        match (said.next(), said.next()) {
+            (Some(one), None) if peer_is_trusted && one == "https" => Self::Https,
+            (Some(_) | None, _) => Self::Http,
+        }
+    }
+
+    /// As it stands in the header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
