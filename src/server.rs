@@ -81,7 +81,7 @@ impl Sidelock {
         path: &Path,
         environment: Environment,
         loaded: Loaded,
-        fingerprint: Fingerprint,
+        seen: (Fingerprint, Vec<PathBuf>),
         clock: &Clock,
     ) -> Result<Self, StartError> {
         // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
@@ -115,18 +115,12 @@ impl Sidelock {
         };
         let proxy = parts.proxy(*limits, draining.clone(), clock)?;
         let admin_app = Admin { metrics: parts.metrics, readiness };
-        let reloader =
-            Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, &loaded, fingerprint);
+        let reloader = Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, &loaded, seen);
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new(
-            "proxy",
-            Accept(Arc::new(proxy)),
-            sockets,
-            draining.clone(),
-            None,
-        ));
-        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], draining, Some(1)));
+        let accept = Accept(Arc::new(proxy));
+        pingora.add_service(Listening::new("proxy", accept, sockets, Some(draining), None));
+        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         let pid_file = server.state_dir.join(PID);
         Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, listening, admin })
@@ -256,12 +250,19 @@ impl Bound {
 struct Listening<A> {
     service: Service<A>,
     sockets: Vec<Bound>,
-    draining: ShutdownWatch,
+    /// When to stop accepting; `None` for as long as the process lives.
+    draining: Option<ShutdownWatch>,
     threads: Option<usize>,
 }
 
 impl<A> Listening<A> {
-    fn new(name: &str, app: A, sockets: Vec<Bound>, draining: ShutdownWatch, threads: Option<usize>) -> Self {
+    fn new(
+        name: &str,
+        app: A,
+        sockets: Vec<Bound>,
+        draining: Option<ShutdownWatch>,
+        threads: Option<usize>,
+    ) -> Self {
         let mut service = Service::new(name.to_owned(), app);
         for bound in &sockets {
             // hyper has its own buffers.
@@ -278,7 +279,7 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
-        _shutdown: ShutdownWatch,
+        shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
         if let Some(table) = &fds {
@@ -287,7 +288,7 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
                 table.add(bound.address.to_string(), bound.descriptor);
             }
         }
-        let draining = self.draining.clone();
+        let draining = self.draining.clone().unwrap_or(shutdown);
         pingora_core::services::Service::start_service(&mut self.service, fds, draining, listeners_per_fd)
             .await;
     }
@@ -354,12 +355,16 @@ impl Stop {
         self.drain.send_replace(true);
         let idle = async {
             let mut look = tokio::time::interval(Duration::from_millis(20));
-            // Twice: a connection that was accepted a moment ago is counted by now.
-            let mut quiet = 0;
-            while quiet < 2 {
+            // Twice without a connection: one that was accepted a moment ago is counted by now. And a second without a
+            // request: whoever holds half a head open holds nobody up.
+            let (mut empty, mut quiet) = (0, 0);
+            while empty < 2 && quiet < 50 {
                 look.tick().await;
-                let busy = self.metrics.in_flight.get() > 0 || self.metrics.connections.get() > 0;
-                quiet = if busy { 0 } else { quiet + 1 };
+                empty = if self.metrics.connections.get() > 0 { 0 } else { empty + 1 };
+                quiet = if self.metrics.in_flight.get() > 0 { 0 } else { quiet + 1 };
+                if quiet == 0 {
+                    empty = 0;
+                }
             }
         };
         // Past the limit what is left is cut, and counted by the caller.

@@ -19,7 +19,7 @@ pub(super) struct Opts {}
 pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
     start_log("info");
     let environment = Environment::Process;
-    let (mut loading, fingerprint) = load_still(path, &environment, None);
+    let (mut loading, fingerprint) = load_still(path, &environment, &[]);
     show(&loading);
     let Some(loaded) = loading.loaded.take() else {
         return Err(Failure::Mistakes(format!("not started: {}", tally(&loading))));
@@ -31,8 +31,14 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
         crm = %format_args!("{}:{}", loaded.config.upstream.host, loaded.config.upstream.port),
         "loaded"
     );
-    let prepared = Sidelock::prepare(path, environment, loaded, fingerprint, &Clock::system())
-        .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
+    let prepared = Sidelock::prepare(
+        path,
+        environment,
+        loaded,
+        (fingerprint, loading.named_files(&[])),
+        &Clock::system(),
+    )
+    .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
     for address in &prepared.listening {
         tracing::info!(%address, "listening");
     }

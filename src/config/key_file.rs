@@ -22,21 +22,32 @@ pub struct KeyFile {
     pub confirm_drop_to: Option<usize>,
 }
 
-/// Reads key file text. Warnings are in the report also where there are keys.
-pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Report) {
+/// Reads key file text: the keys if there is no mistake, the ids of blocks marked `revoked = true` even if there is, and
+/// the mistakes and warnings.
+pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Vec<KeyId>, Report) {
     let reading = Reading::new(source);
     let table = reading.parse();
-    let file = {
+    let (file, revoked) = {
         let root = reading.root(&table);
         let confirm = root.get("confirm_drop_to").and_then(|value| value.number(0, u64::from(u32::MAX)));
-        let mut reader =
-            KeyReader { reading: &reading, scopes, ids: HashMap::new(), digests: HashMap::new() };
-        let keys = root.sections("key").into_iter().filter_map(|section| reader.key(section)).collect();
+        let mut reader = KeyReader {
+            reading: &reading,
+            scopes,
+            ids: HashMap::new(),
+            digests: HashMap::new(),
+            revoked: Vec::new(),
+        };
+        let keys: Vec<Key> =
+            root.sections("key").into_iter().filter_map(|section| reader.key(section)).collect();
         root.finish();
-        KeyFile { keys, confirm_drop_to: confirm.and_then(|count| usize::try_from(count).ok()) }
+        if keys.is_empty() {
+            reading.warning(0..0, "no key is in this file: nothing that needs a key can be used", None);
+        }
+        let confirm_drop_to = confirm.and_then(|count| usize::try_from(count).ok());
+        (KeyFile { keys, confirm_drop_to }, reader.revoked)
     };
     let report = reading.into_report();
-    (Some(file).filter(|_| !report.has_errors()), report)
+    (Some(file).filter(|_| !report.has_errors()), revoked, report)
 }
 
 /// Refuses a key file that strangers on the machine can read or change.
@@ -65,6 +76,7 @@ struct KeyReader<'r, 's> {
     scopes: &'r Scopes,
     ids: HashMap<KeyId, Range<usize>>,
     digests: HashMap<KeyDigest, Range<usize>>,
+    revoked: Vec<KeyId>,
 }
 
 impl<'r, 's> KeyReader<'r, 's> {
@@ -80,6 +92,9 @@ impl<'r, 's> KeyReader<'r, 's> {
             section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
         let rate = section.get("rate").and_then(|value| value.parse());
         let revoked = section.get("revoked").and_then(|value| value.truth());
+        if revoked == Some(true) {
+            self.revoked.extend(id.clone());
+        }
         for note in ["owner", "note"] {
             // For people; read only to see that it is text.
             let _text = section.get(note).and_then(|value| value.text());

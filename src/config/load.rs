@@ -8,7 +8,9 @@ use ring::digest;
 use super::environment::Environment;
 use super::key_file::{self, KeyFile};
 use super::source::{Report, Source};
-use super::{Config, read_file};
+use super::{Config, Parsed, read_file};
+use crate::keys::key::KeyId;
+use crate::policy::scope::Scopes;
 
 /// What reading both files gave.
 #[derive(Debug)]
@@ -21,6 +23,10 @@ pub struct Loading {
     pub loaded: Option<Loaded>,
     /// The key file's path, if the configuration could be read that far.
     pub key_path: Option<PathBuf>,
+    /// Files with secrets that the configuration refers to.
+    pub secret_files: Vec<PathBuf>,
+    /// Keys marked `revoked = true`, also in a key file with mistakes.
+    pub revoked: Vec<KeyId>,
 }
 
 /// Content that can be put in force.
@@ -37,10 +43,10 @@ pub struct Loaded {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Looks at both files' content and at the key file's mode, without making sense of them.
-    pub fn of(path: &Path, key_path: Option<&Path>) -> Self {
+    /// Looks at the content and modes of the configuration and the files that it names, without making sense of them.
+    pub fn of(path: &Path, named: &[PathBuf]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        for file in std::iter::once(path).chain(key_path) {
+        for file in std::iter::once(path).chain(named.iter().map(PathBuf::as_path)) {
             let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
             context.update(&mode.to_le_bytes());
             match read_file(file) {
@@ -59,26 +65,33 @@ impl Fingerprint {
     }
 }
 
-/// Reads both files, again if they change meanwhile, so that the fingerprint is that of what was read.
-pub fn load_still(path: &Path, environment: &Environment, key_path: Option<&Path>) -> (Loading, Fingerprint) {
+/// Reads the files, again if they change meanwhile, so that the fingerprint is that of what was read. `named` are the files
+/// that an earlier reading found, for a configuration that can no longer be read.
+pub fn load_still(path: &Path, environment: &Environment, named: &[PathBuf]) -> (Loading, Fingerprint) {
     const TRIES: usize = 5;
     let mut loading = load(path, environment);
     for _ in 0..TRIES {
-        let key_path = loading.key_path.clone().or_else(|| key_path.map(Path::to_owned));
-        let before = Fingerprint::of(path, key_path.as_deref());
+        let files = loading.named_files(named);
+        let before = Fingerprint::of(path, &files);
         loading = load(path, environment);
-        if Fingerprint::of(path, key_path.as_deref()) == before {
+        if Fingerprint::of(path, &files) == before {
             return (loading, before);
         }
     }
-    let fingerprint = Fingerprint::of(path, key_path);
+    let fingerprint = Fingerprint::of(path, &loading.named_files(named));
     (loading, fingerprint)
 }
 
 /// Reads the configuration and the key file that it names.
 pub fn load(path: &Path, environment: &Environment) -> Loading {
-    let mut loading =
-        Loading { sources: Vec::new(), report: Report::default(), loaded: None, key_path: None };
+    let mut loading = Loading {
+        sources: Vec::new(),
+        report: Report::default(),
+        loaded: None,
+        key_path: None,
+        secret_files: Vec::new(),
+        revoked: Vec::new(),
+    };
     let source = match read_file(path) {
         Ok(source) => source,
         Err(report) => {
@@ -86,23 +99,32 @@ pub fn load(path: &Path, environment: &Environment) -> Loading {
             return loading;
         }
     };
-    let (config, report) = super::parse(&source, environment);
+    let Parsed { config, keys, scopes, secret_files, report } = super::parse(&source, environment);
     loading.report = report;
     loading.sources.push(source);
-    let Some(config) = config else { return loading };
-    loading.key_path.clone_from(&config.keys.file);
-    let keys = match &config.keys.file {
+    loading.secret_files = secret_files;
+    loading.key_path.clone_from(&keys);
+    // Also below a configuration with mistakes: all of them are shown at once.
+    let keys = match &keys {
         None => Some(KeyFile::default()),
-        Some(key_path) => loading.keys(key_path, &config),
+        Some(path) => loading.keys(path, &scopes),
     };
     if !loading.report.has_errors() {
-        loading.loaded = keys.map(|keys| Loaded { config, keys });
+        loading.loaded = config.zip(keys).map(|(config, keys)| Loaded { config, keys });
     }
     loading
 }
 
 impl Loading {
-    fn keys(&mut self, path: &Path, config: &Config) -> Option<KeyFile> {
+    /// The files that the configuration names; `before` if it could not be read that far.
+    pub fn named_files(&self, before: &[PathBuf]) -> Vec<PathBuf> {
+        if self.key_path.is_none() && self.secret_files.is_empty() && self.loaded.is_none() {
+            return before.to_vec();
+        }
+        self.key_path.iter().chain(&self.secret_files).cloned().collect()
+    }
+
+    fn keys(&mut self, path: &Path, scopes: &Scopes) -> Option<KeyFile> {
         if let Err(report) = key_file::check_permissions(path) {
             self.report.absorb(report);
             return None;
@@ -113,7 +135,8 @@ impl Loading {
                 None
             }
             Ok(source) => {
-                let (keys, report) = key_file::parse(&source, &config.scopes);
+                let (keys, revoked, report) = key_file::parse(&source, scopes);
+                self.revoked = revoked;
                 self.report.absorb(report);
                 self.sources.push(source);
                 keys

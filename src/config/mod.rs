@@ -18,15 +18,17 @@ mod timeouts;
 mod upstream;
 mod webhook;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use crate::policy::scope::Scopes;
+use crate::secret::Secret;
 pub use access_log::AccessLog;
 pub use client_address::ClientAddress;
 use environment::Environment;
 pub use keys::Keys;
 pub use limits::Limits;
-use reader::{Reading, Section};
+use reader::{Reading, Section, Value};
 pub use route::Route;
 pub use server::Server;
 use source::{Report, Source};
@@ -67,30 +69,53 @@ struct Surroundings<'a> {
     environment: &'a Environment,
     /// The folder of the configuration file: relative paths start here.
     base: &'a Path,
+    /// Files that secrets were read from: a change in one is a change of the configuration.
+    secret_files: RefCell<Vec<PathBuf>>,
 }
 
 impl Surroundings<'_> {
+    fn secret(&self, value: Value<'_, '_>) -> Option<Secret> {
+        if let Some(path) = value.as_text().and_then(|text| text.strip_prefix("file:")) {
+            self.secret_files.borrow_mut().push(self.path(path));
+        }
+        self.environment.secret(value, self.base)
+    }
+
     fn path(&self, text: &str) -> PathBuf {
         self.base.join(text)
     }
 }
 
-/// Reads a configuration. Warnings are in the report also where there is a configuration.
-pub fn parse(source: &Source, environment: &Environment) -> (Option<Config>, Report) {
+/// What reading a configuration gave, as far as it goes.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The whole, if there is no mistake.
+    pub config: Option<Config>,
+    /// The key file, also where something else is wrong.
+    pub keys: Option<PathBuf>,
+    /// The scopes, likewise.
+    pub scopes: Scopes,
+    /// Files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
+    /// Mistakes and warnings.
+    pub report: Report,
+}
+
+/// Reads a configuration.
+pub fn parse(source: &Source, environment: &Environment) -> Parsed {
     let reading = Reading::new(source);
     let table = reading.parse();
     let base = source.path.parent().unwrap_or_else(|| Path::new(""));
-    let config = {
-        let root = reading.root(&table);
-        let config = sections(&root, &Surroundings { environment, base });
-        root.finish();
-        config
-    };
+    let around = Surroundings { environment, base, secret_files: RefCell::default() };
+    let root = reading.root(&table);
+    let (config, keys, scopes) = sections(&root, &around);
+    root.finish();
+    let secret_files = around.secret_files.into_inner();
     let report = reading.into_report();
-    (config.filter(|_| !report.has_errors()), report)
+    Parsed { config: config.filter(|_| !report.has_errors()), keys, scopes, secret_files, report }
 }
 
-fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Config> {
+fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config>, Option<PathBuf>, Scopes) {
     // Every section is read before any of them can end the reading: all mistakes are shown at once.
     let server = Server::read(root.section("server"), around);
     let client_address = ClientAddress::read(root.section("client_address"));
@@ -102,10 +127,11 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Config>
     let limits = Limits::read(root.section("limits"));
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
-    Some(Config {
-        server: server?,
+    let (file, known) = (keys.file.clone(), scopes.clone());
+    let config = server.zip(upstream).map(|(server, upstream)| Config {
+        server,
         client_address,
-        upstream: upstream?,
+        upstream,
         keys,
         scopes,
         webhooks,
@@ -113,7 +139,8 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> Option<Config>
         limits,
         timeouts,
         access_log,
-    })
+    });
+    (config, file, known)
 }
 
 /// Reads a file within [`MOST_BYTES`].
@@ -127,8 +154,9 @@ pub fn read_file(path: &Path) -> Result<Source, Report> {
         report
     };
     let unreadable = |error: std::io::Error| {
-        let help = (error.kind() == std::io::ErrorKind::NotFound)
-            .then_some("name another file with --config, or make one with 'sidelock init'");
+        let help = (error.kind() == std::io::ErrorKind::NotFound).then_some(
+            "name another file with --config, or start from config/sidelock.toml in the repository",
+        );
         refuse(format!("cannot be read: {error}"), help)
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;

@@ -210,6 +210,11 @@ impl<'r, 's> Value<'r, 's> {
         self.reading
     }
 
+    /// The string, if it is one; nothing is noted if it is not.
+    pub fn as_text(&self) -> Option<&'r str> {
+        self.value.get_ref().as_str()
+    }
+
     /// A string.
     pub fn text(&self) -> Option<&'r str> {
         match self.value.get_ref().as_str() {

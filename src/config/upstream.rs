@@ -105,7 +105,7 @@ fn credential(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Cre
         allowed.then_some(header)
     });
     let prefix = section.get("prefix").and_then(|value| value.text()).unwrap_or_default();
-    let secret = section.required("secret").and_then(|value| around.environment.secret(value, around.base));
+    let secret = section.required("secret").and_then(|value| around.secret(value));
     section.finish();
     let mut text = prefix.as_bytes().to_vec();
     text.extend_from_slice(secret?.expose());

@@ -146,7 +146,7 @@ fn place(section: &Section<'_, '_>, sender: Option<&Sender>) -> Option<TokenPlac
 }
 
 fn secret(value: Value<'_, '_>, sender: Option<&Sender>, around: &Surroundings<'_>) -> Option<Secret> {
-    let secret = around.environment.secret(value, around.base)?;
+    let secret = around.secret(value)?;
     if let Some(sender) = sender {
         if !secret.expose().iter().all(|byte| (sender.alphabet)(*byte)) || secret.len() > 256 {
             let message = format!("{} accepts only 1 to 256 of A-Z a-z 0-9 _ - in a secret", sender.name);

@@ -69,3 +69,13 @@ pub(super) fn without_override(target: &Target) -> Query {
         Some(_) | None => Query::AsSent,
     }
 }
+
+impl Query {
+    /// The target as it goes on, for looking at it.
+    pub(super) fn with_path(&self, path: &str, sent: Option<&str>) -> String {
+        match self {
+            Self::AsSent => format!("{path}?{}", sent.unwrap_or_default()),
+            Self::Without(query) => format!("{path}?{query}"),
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! [`Admitted`] has private fields and is made only here, so what was not judged cannot be forwarded.
 
 mod admitted;
+mod repeated;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 pub use admitted::Admitted;
 use admitted::{Query, without_override};
+use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
@@ -156,6 +158,24 @@ impl Gate {
         }
     }
 
+    /// True if a refused request's path could hold a credential: a segment that is one, or a spelling that hides one.
+    pub fn path_may_be_secret(&self, path: &str, headers: &HeaderMap) -> bool {
+        let presented = || {
+            self.places.present_in(headers).flat_map(|name| headers.get_all(name)).any(|value| {
+                let texts = value.as_bytes().split(|byte| *byte == b' ');
+                texts
+                    .filter(|text| text.len() >= api_key::FEWEST_BYTES)
+                    .any(|text| contains(path.as_bytes(), text))
+            })
+        };
+        let stored = |segment: &str| {
+            let long = segment.len() >= api_key::FEWEST_BYTES;
+            long && (self.keys.knows(segment.as_bytes())
+                || self.webhooks.iter().any(|it| it.proof.is_secret(segment.as_bytes())))
+        };
+        path.contains('%') || presented() || path.split('/').any(stored)
+    }
+
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
         if let Some(webhook) = self.webhooks.iter().find(|webhook| *webhook.path == *path) {
             trail.stats = Arc::clone(&webhook.stats);
@@ -197,11 +217,9 @@ impl Gate {
         let claim = self.places.find(&parts.headers).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
-        if head.target.has_path_parameter {
-            return Err(Denial::Ambiguous(Ambiguity::PathParameter));
-        }
-        let scope = self.permit(&holder, &parts.method, head.target.path(), client)?;
+        // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
+        let scope = self.permit(&holder, &parts.method, head.target.path(), client)?;
         Ok(Admitted {
             query: without_override(&head.target),
             target: head.target,
@@ -261,11 +279,7 @@ impl Gate {
             trail.path_is_secret = true;
             return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
         }
-        for (name, value) in headers {
-            if name != claim.header && contains(value.as_bytes(), claim.text) {
-                strip.push(name.clone());
-            }
-        }
+        strip.extend(holding(headers, claim.text));
         Ok(strip)
     }
 
@@ -283,7 +297,7 @@ impl Gate {
         if !webhook.methods.contains(&parts.method) {
             return Err(Denial::MethodNotAllowed);
         }
-        webhook.proof.by_head(&parts.headers, head.target.query()).map_err(|denial| {
+        let proved = webhook.proof.by_head(&parts.headers, head.target.query()).map_err(|denial| {
             if denial.is_authentication_failure() {
                 failures.refuse(denial, client.group(), self.failure_rate)
             } else {
@@ -302,6 +316,12 @@ impl Gate {
                 Query::Without(without_parameter(head.target.query().unwrap_or_default(), name))
             }
         };
+        let path_and_query = query.with_path(head.target.path(), head.target.query());
+        if contains(path_and_query.as_bytes(), proved.presented.expose()) {
+            trail.path_is_secret = true;
+            return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
+        }
+        strip.extend(holding(&parts.headers, proved.presented.expose()));
         Ok(Admitted {
             target: head.target,
             strip,
@@ -324,8 +344,8 @@ impl Gate {
         trail.caller = Caller::Keyless;
         Ok(Admitted {
             strip: self.own_keys(parts, &head),
+            query: without_override(&head.target),
             target: head.target,
-            query: Query::AsSent,
             upstream_path: None,
             scope: None,
             taken: None,
@@ -337,11 +357,12 @@ impl Gate {
     fn own_keys(&self, parts: &Parts, head: &Head) -> Vec<HeaderName> {
         let mut strip = head.facts.not_forwarded.clone();
         let holds_own = |name: &HeaderName| {
-            parts
-                .headers
-                .get_all(name)
-                .iter()
-                .any(|value| value.as_bytes().split(|byte| *byte == b' ').any(api_key::is_own))
+            parts.headers.get_all(name).iter().any(|value| {
+                value
+                    .as_bytes()
+                    .split(|byte| *byte == b' ')
+                    .any(|text| api_key::is_own(text) || self.keys.knows(text))
+            })
         };
         strip.extend(self.places.present_in(&parts.headers).filter(|name| holds_own(name)).cloned());
         strip
@@ -370,11 +391,4 @@ impl Trail {
 
 fn same_names<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = HeaderName> + 'a {
     headers.keys().filter(move |given| same_name(given.as_str(), name.as_str())).cloned()
-}
-
-/// True if `needle` stands in `hay`. Most values are shorter than a key, and those cost one comparison.
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    !needle.is_empty()
-        && hay.len() >= needle.len()
-        && hay.windows(needle.len()).any(|window| window == needle)
 }

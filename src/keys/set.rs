@@ -9,7 +9,7 @@ use http::HeaderValue;
 use super::key::{Key, Standing};
 use super::state::{KeyState, KeyStates};
 use crate::clock::WallTime;
-use crate::credential::api_key::KeyDigest;
+use crate::credential::api_key::{self, KeyDigest};
 use crate::denial::Denial;
 use crate::limits::rate::Rate;
 
@@ -86,6 +86,11 @@ impl KeySet {
             (Standing::Live, Some(_) | None) => return Ok(holder),
         };
         Err(Unproved { denial, holder: Some(holder) })
+    }
+
+    /// True if `text` is one of the keys, in use or not.
+    pub fn knows(&self, text: &[u8]) -> bool {
+        api_key::is_plausible(text) && self.by_digest.contains_key(&KeyDigest::of(text))
     }
 
     /// All keys, in the order of the file.

@@ -195,11 +195,7 @@ impl Metrics {
 
     /// A request was answered with `status`: by the CRM, or by us for `denial`.
     pub fn answered(&self, trail: &Trail, status: http::StatusCode, denial: Option<Denial>) {
-        match &trail.caller {
-            Caller::Key(holder) => holder.state.answered(status),
-            Caller::Keyless => trail.stats.answered(true, status),
-            Caller::Unknown => trail.stats.answered(false, status),
-        }
+        self.count(trail, status);
         if let Some(denial) = denial {
             self.denied(trail, denial);
         }
@@ -210,6 +206,26 @@ impl Metrics {
                 None => "upstream_error",
             };
             self.deliveries.with_label_values(&[&*webhook.name, result]).inc();
+        }
+    }
+
+    /// The client left before an answer, which does not mean that the CRM did nothing: counted as `4xx`, like the 499 of
+    /// other gateways.
+    pub fn left(&self, trail: &Trail) {
+        const CLIENT_CLOSED_REQUEST: u16 = 499;
+        let status =
+            http::StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(http::StatusCode::BAD_REQUEST);
+        self.count(trail, status);
+        if let Some(webhook) = &trail.webhook {
+            self.deliveries.with_label_values(&[&*webhook.name, "client_gone"]).inc();
+        }
+    }
+
+    fn count(&self, trail: &Trail, status: http::StatusCode) {
+        match &trail.caller {
+            Caller::Key(holder) => holder.state.answered(status),
+            Caller::Keyless => trail.stats.answered(true, status),
+            Caller::Unknown => trail.stats.answered(false, status),
         }
     }
 

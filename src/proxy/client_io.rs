@@ -6,7 +6,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Pace {
     /// Milliseconds after `start`; [`BUSY`] while a request is worked on. The top bit tells waiting for a head's first
     /// byte from waiting for its end.
     deadline: AtomicU64,
+    /// The last read ended within a message: with a request that has no body, that is the next head's beginning.
+    open_end: AtomicBool,
     head: Duration,
     keep_alive: Duration,
 }
@@ -32,22 +34,33 @@ impl Pace {
     /// A connection that was just accepted: the first head is due.
     pub fn new(head: Duration, keep_alive: Duration) -> Arc<Self> {
         let deadline = AtomicU64::new(millis(head));
-        Arc::new(Self { start: Instant::now(), deadline, head, keep_alive })
+        Arc::new(Self { start: Instant::now(), deadline, open_end: AtomicBool::new(false), head, keep_alive })
     }
 
-    /// A head is complete.
-    pub fn busy(&self) {
+    /// A head is complete; `has_body` says that more belongs to it.
+    pub fn busy(&self, has_body: bool) {
+        if has_body {
+            self.open_end.store(false, Ordering::Relaxed);
+        }
         self.deadline.store(BUSY, Ordering::Relaxed);
     }
 
     /// An answer is complete; the next head may take its time to begin.
     pub fn idle(&self) {
-        self.deadline.store(self.in_future(self.keep_alive) | BETWEEN_REQUESTS, Ordering::Relaxed);
+        let deadline = if self.open_end.load(Ordering::Relaxed) {
+            self.in_future(self.head)
+        } else {
+            self.in_future(self.keep_alive) | BETWEEN_REQUESTS
+        };
+        self.deadline.store(deadline, Ordering::Relaxed);
     }
 
     /// Bytes came: if they begin a head, its end is now due.
-    fn bytes_came(&self) {
+    fn bytes_came(&self, bytes: &[u8]) {
         let deadline = self.deadline.load(Ordering::Relaxed);
+        if deadline != BUSY {
+            self.open_end.store(!bytes.ends_with(b"\r\n\r\n"), Ordering::Relaxed);
+        }
         if deadline != BUSY && deadline & BETWEEN_REQUESTS != 0 {
             self.deadline.store(self.in_future(self.head), Ordering::Relaxed);
         }
@@ -111,7 +124,7 @@ impl AsyncRead for ClientIo {
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut me.stream).poll_read(cx, buf) {
             if buf.filled().len() > before {
-                me.pace.bytes_came();
+                me.pace.bytes_came(buf.filled().get(before..).unwrap_or_default());
             }
             return Poll::Ready(read);
         }

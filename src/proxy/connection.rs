@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use http_body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pingora_core::apps::ServerApp;
@@ -65,8 +66,8 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
     let service = {
         let proxy = Arc::clone(&proxy);
-        service_fn(move |request| {
-            pace.busy();
+        service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            pace.busy(!request.body().is_end_stream());
             // Boxed: hyper moves the future into its place, and this one is large.
             let exchange =
                 Box::pin(exchange::run(Arc::clone(&proxy), Arc::clone(&peer), Arc::clone(&pace), request));

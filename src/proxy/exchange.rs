@@ -59,7 +59,9 @@ fn judge(
     record: &mut Record,
 ) -> Result<Verdict, Denial> {
     let judged = live.gate.judge(parts, peer, now, &proxy.failures, &mut record.trail);
-    record.set_path(parts.uri.path());
+    let path = parts.uri.path();
+    record.trail.path_is_secret |= judged.is_err() && live.gate.path_may_be_secret(path, &parts.headers);
+    record.set_path(path);
     let admitted = judged?;
     record.set_scope(admitted.scope().map(crate::policy::scope::ScopeName::as_str));
     if declared_length(parts).is_some_and(|length| length > live.body_limit) {
@@ -132,7 +134,8 @@ fn answer(
     let is_stream = response
         .headers()
         .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+        .and_then(|value| value.as_bytes().get(..17))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
     let idle = if is_stream { timeouts.stream_idle } else { timeouts.upstream_body_idle };
     response.map(|body| Answer::streaming(body, record, lease, idle))
 }

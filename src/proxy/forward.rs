@@ -100,7 +100,8 @@ pub fn response(headers: &mut HeaderMap, id: HeaderValue) {
                 ends_here.extend(nominated(headers));
             }
             Kind::TransferEncoding | Kind::Upgrade | Kind::HopByHop => ends_here.push(name.clone()),
-            Kind::Plain | Kind::ContentLength | Kind::Forwarding | Kind::Identity | Kind::MethodOverride => {}
+            Kind::Identity => ends_here.push(name.clone()),
+            Kind::Plain | Kind::ContentLength | Kind::Forwarding | Kind::MethodOverride => {}
         }
     }
     for name in &ends_here {

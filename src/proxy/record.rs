@@ -148,6 +148,9 @@ impl Drop for Record {
             pace.idle();
         }
         self.proxy.metrics.in_flight.dec();
+        if self.status.is_none() {
+            self.proxy.metrics.left(&self.trail);
+        }
         let (mut bytes_in, mut bytes_out) =
             (self.upload.as_ref().map_or(0, |upload| upload.bytes()), self.bytes_out);
         if let Some(moved) = &self.tunnel {

@@ -57,14 +57,15 @@ struct Progress {
     /// The content that was last looked at, good or bad.
     seen: Fingerprint,
     /// The content in force.
-    in_force: Fingerprint,
+    in_force: Option<Fingerprint>,
     /// Content that leaves keys out, seen once.
     unsettled: Option<Fingerprint>,
     /// Its `[server]` section and start-only limits, to tell what needs a restart.
     started_with: StartOnly,
     /// The keys in force, for what a mass removal would leave out.
     keys: Vec<Key>,
-    key_path: Option<PathBuf>,
+    /// The key file and the files with secrets.
+    named: Vec<PathBuf>,
 }
 
 impl Progress {
@@ -113,15 +114,15 @@ impl Reloader {
         live: Arc<ArcSwap<Live>>,
         workshop: Workshop,
         loaded: &Loaded,
-        fingerprint: Fingerprint,
+        (fingerprint, named): (Fingerprint, Vec<PathBuf>),
     ) -> Self {
         let progress = Progress {
             seen: fingerprint,
-            in_force: fingerprint,
+            in_force: Some(fingerprint),
             unsettled: None,
             started_with: StartOnly::of(&loaded.config),
             keys: loaded.keys.keys.clone(),
-            key_path: loaded.config.keys.file.clone(),
+            named,
         };
         Self { path, environment, live, workshop, progress: tokio::sync::Mutex::new(progress) }
     }
@@ -129,30 +130,31 @@ impl Reloader {
     /// Looks at the files once. `insist` reads references to secrets again even if no file changed.
     pub async fn look(&self, insist: bool) -> Look {
         let mut progress = self.progress.lock().await;
-        let glance = Fingerprint::of(&self.path, progress.key_path.as_deref());
+        let glance = Fingerprint::of(&self.path, &progress.named);
         if glance == progress.seen && !insist {
             return Look::Same;
         }
-        if glance == progress.in_force && !insist {
+        if Some(glance) == progress.in_force && !insist {
             progress.seen = glance;
             return self.ended(&progress, Look::Restored, Reload::Restored);
         }
-        let (loading, fingerprint) = load_still(&self.path, &self.environment, progress.key_path.as_deref());
+        let (loading, fingerprint) = load_still(&self.path, &self.environment, &progress.named);
         let refusal = match &loading.loaded {
             None => Some(loading.report.summary(&loading.sources)),
             Some(loaded) => self.mass_removal(&progress, &loading, loaded),
         };
+        if refusal.is_some()
+            || loading.loaded.as_ref().is_some_and(|it| vanishing(&progress.keys, &it.keys.keys) > 0)
+        {
+            self.revoke_what_is_marked(&mut progress, &loading.revoked);
+        }
         if let Some(loaded) = &loading.loaded {
-            if (refusal.is_some() || vanishing(&progress.keys, &loaded.keys.keys) > 0)
-                && progress.unsettled != Some(fingerprint)
-            {
-                self.revoke_what_is_marked(&mut progress, &loaded.keys.keys);
-            }
             let meant = self.is_confirmed(&progress, &loading, loaded);
             if refusal.is_none() && !meant && !progress.is_settled(loaded, fingerprint) {
                 return Look::Unsettled;
             }
         }
+        progress.named = loading.named_files(&progress.named);
         progress.seen = fingerprint;
         match (refusal, loading.loaded) {
             (Some(why), _) => self.ended(&progress, Look::Refused(why), Reload::Refused),
@@ -173,10 +175,9 @@ impl Reloader {
                 }
                 // A confirmation is good for one removal; usually there is none.
                 drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
-                progress.in_force = fingerprint;
+                progress.in_force = Some(fingerprint);
                 progress.unsettled = None;
                 progress.keys = keys.keys;
-                progress.key_path.clone_from(&config.keys.file);
                 progress.started_with.tell_what_must_wait(&config);
                 self.ended(progress, Look::Accepted, Reload::Accepted)
             }
@@ -235,9 +236,8 @@ impl Reloader {
     }
 
     /// Explicit revocations count even in a file that is otherwise kept out.
-    fn revoke_what_is_marked(&self, progress: &mut Progress, new: &[Key]) {
-        let marked: HashSet<&KeyId> =
-            new.iter().filter(|key| key.standing == Standing::Revoked).map(|key| &key.id).collect();
+    fn revoke_what_is_marked(&self, progress: &mut Progress, marked: &[KeyId]) {
+        let marked: HashSet<&KeyId> = marked.iter().collect();
         let mut changed = false;
         for key in &mut progress.keys {
             if marked.contains(&key.id) && key.standing == Standing::Live {
@@ -248,6 +248,11 @@ impl Reloader {
         if !changed {
             return;
         }
+        tracing::warn!(
+            "keys that are marked as revoked are revoked, although the file as a whole is kept out"
+        );
+        // What is in force is no longer what any file says: the old content must be loaded again if it comes back.
+        progress.in_force = None;
         let live = self.live.load();
         let rate = live.gate.api_rate;
         let keys = Arc::new(KeySet::join(progress.keys.clone(), &self.workshop.states, rate));
@@ -262,7 +267,7 @@ impl Reloader {
 
     async fn folders(&self) -> BTreeSet<PathBuf> {
         let progress = self.progress.lock().await;
-        let files = std::iter::once(self.path.as_path()).chain(progress.key_path.as_deref());
+        let files = std::iter::once(self.path.as_path()).chain(progress.named.iter().map(PathBuf::as_path));
         files.flat_map(watched).collect()
     }
 }

@@ -127,12 +127,12 @@ pub fn kind_of(name: &str) -> Kind {
             "x-host" => Kind::Forwarding,
             // Answered at this hop: the client is told to continue when the CRM's side takes the body.
             "expect" => Kind::HopByHop,
-            _ => Kind::Plain,
+            _ => prefixed(name),
         },
         7 => match name {
             "upgrade" => Kind::Upgrade,
             "trailer" => Kind::HopByHop,
-            _ => Kind::Plain,
+            _ => prefixed(name),
         },
         9 => match name {
             "forwarded" | "x-real-ip" => Kind::Forwarding,
@@ -152,8 +152,8 @@ pub fn kind_of(name: &str) -> Kind {
         12 if name == "x-request-id" => Kind::Identity,
         13 if name == "x-http-method" => Kind::MethodOverride,
         14 if name == "content-length" => Kind::ContentLength,
-        14 if name == "true-client-ip" || name == "http2-settings" => Kind::Forwarding,
-        15 if name == "x-proxyuser-ip" || name == "front-end-https" => Kind::Forwarding,
+        14 if matches!(name, "true-client-ip" | "http2-settings" | "x-proxyuser-ip") => Kind::Forwarding,
+        15 if name == "front-end-https" => Kind::Forwarding,
         16 if name == "proxy-connection" => Kind::HopByHop,
         17 if name == "transfer-encoding" => Kind::TransferEncoding,
         16.. => long_name(name),
@@ -179,12 +179,18 @@ fn long_name(name: &str) -> Kind {
 fn prefixed(name: &str) -> Kind {
     let Some(rest) = name.strip_prefix("x-") else {
         return match name {
-            "x-method" | "remote-groups" | "remote-email" | "remote-name" => Kind::Identity,
+            "remote-groups" | "remote-email" | "remote-name" | "ssl-client-cert" | "ssl-client-s-dn" => {
+                Kind::Identity
+            }
+            // httpoxy: CGI turns it into a proxy setting.
+            "proxy" | "client-ip" | "forwarded-for" => Kind::Forwarding,
             _ => Kind::Plain,
         };
     };
-    const IDENTITY: [&str; 8] = [
-        "sidelock-",
+    const IDENTITY: [&str; 10] = [
+        "sidelock",
+        "webauth-",
+        "auth-user",
         "consumer-",
         "authenticated-",
         "remote-",
@@ -209,10 +215,10 @@ fn prefixed(name: &str) -> Kind {
     } else if rest.starts_with("forwarded")
         || rest.starts_with("original-")
         || rest.starts_with("envoy-")
-        || rest == "rewrite-url"
+        || matches!(rest, "rewrite-url" | "scheme" | "accel-redirect" | "sendfile" | "azure-clientip")
     {
         Kind::Forwarding
-    } else if rest == "method-override" || rest == "http-method" {
+    } else if matches!(rest, "method-override" | "http-method" | "method") {
         Kind::MethodOverride
     } else {
         Kind::Plain
@@ -272,6 +278,16 @@ mod tests {
             "x-host",
             "x-client-ip",
             "x-cluster-client-ip",
+            "x-proxyuser-ip",
+            "x-method",
+            "proxy",
+            "client-ip",
+            "forwarded-for",
+            "x-sidelock",
+            "x-auth-user",
+            "front-end-https",
+            "x-accel-redirect",
+            "ssl-client-cert",
         ] {
             assert_eq!(judged(&[(name, "v")]).unwrap().not_forwarded.len(), 1, "{name}");
         }

@@ -22,6 +22,7 @@ mod check;
 mod credentials;
 mod documents;
 mod forwarding;
+mod found;
 mod limits;
 mod reload;
 mod secrets;

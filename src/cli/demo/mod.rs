@@ -54,12 +54,18 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     let admin = free(opts.admin_port)?;
     let made = make(crm, gateway, admin)?;
     let path = made.folder.0.join("sidelock.toml");
-    let (mut loading, fingerprint) = load_still(&path, &Environment::Process, None);
+    let (mut loading, fingerprint) = load_still(&path, &Environment::Process, &[]);
     let Some(loaded) = loading.loaded.take() else {
         return Err(Failure::Failed(loading.report.render(&loading.sources, false)));
     };
-    let prepared = Sidelock::prepare(&path, Environment::Process, loaded, fingerprint, &Clock::system())
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let prepared = Sidelock::prepare(
+        &path,
+        Environment::Process,
+        loaded,
+        (fingerprint, loading.named_files(&[])),
+        &Clock::system(),
+    )
+    .map_err(|error| Failure::Failed(error.to_string()))?;
     write!(std::io::stdout(), "{}", tour(&made, crm, gateway, admin))?;
     std::io::stdout().flush()?;
     prepared.run();

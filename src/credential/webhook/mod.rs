@@ -7,6 +7,7 @@ pub mod token;
 use http::HeaderMap;
 
 use crate::denial::Denial;
+use crate::secret::Secret;
 use token::Token;
 
 /// The scheme of one webhook.
@@ -17,6 +18,13 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// True if `text` is one of the live secrets.
+    pub fn is_secret(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Token(token) => token.is_secret(text),
+        }
+    }
+
     /// Proves a delivery by its head alone.
     ///
     /// # Errors
@@ -29,8 +37,10 @@ impl Proof {
 }
 
 /// A delivery that is genuine, and which of the live secrets said so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Proved {
     /// Position in the configured list.
     pub secret_index: usize,
+    /// What was presented, so that no copy of it goes on.
+    pub presented: Secret,
 }

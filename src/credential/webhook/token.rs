@@ -38,6 +38,11 @@ impl Token {
         &self.place
     }
 
+    /// True if `text` is one of the live secrets.
+    pub fn is_secret(&self, text: &[u8]) -> bool {
+        self.secrets.iter().any(|secret| secret.matches(text))
+    }
+
     /// Compares what was presented with every live secret, without an early exit.
     ///
     /// # Errors
@@ -57,7 +62,10 @@ impl Token {
             hit |= equal;
         }
         if bool::from(hit) {
-            Ok(Proved { secret_index: usize::try_from(index).unwrap_or_default() })
+            Ok(Proved {
+                secret_index: usize::try_from(index).unwrap_or_default(),
+                presented: Secret::new(presented),
+            })
         } else {
             Err(Denial::WebhookSecretWrong)
         }

@@ -65,6 +65,7 @@ pub struct Plan {
     pub sections: String,
     pub keys_section: String,
     pub environment: Vec<(&'static str, String)>,
+    pub files: Vec<(&'static str, &'static str)>,
 }
 
 impl Plan {
@@ -75,6 +76,7 @@ impl Plan {
             sections: SCOPES.to_owned(),
             keys_section: String::new(),
             environment: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -85,6 +87,11 @@ impl Plan {
 
     pub fn with(mut self, sections: &str) -> Self {
         self.sections.push_str(sections);
+        self
+    }
+
+    pub fn file(mut self, name: &'static str, text: &'static str) -> Self {
+        self.files.push((name, text));
         self
     }
 
@@ -102,6 +109,9 @@ impl Plan {
             "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\n[upstream]\n{}\n\n[keys]\nfile = \"keys.toml\"\n{}\n{}\n{timeouts}",
             self.upstream, self.keys_section, self.sections
         );
+        for (name, text) in &self.files {
+            write(name, text);
+        }
         write("keys.toml", &self.keys);
         let path = write("sidelock.toml", &config);
         let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
