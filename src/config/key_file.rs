@@ -37,10 +37,11 @@ pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Vec<KeyId>, 
             digests: HashMap::new(),
             revoked: Vec::new(),
         };
-        let keys: Vec<Key> =
-            root.sections("key").into_iter().filter_map(|section| reader.key(section)).collect();
+        let blocks = root.sections("key");
+        let none = blocks.is_empty();
+        let keys: Vec<Key> = blocks.into_iter().filter_map(|section| reader.key(section)).collect();
         root.finish();
-        if keys.is_empty() {
+        if none {
             reading.warning(0..0, "no key is in this file: nothing that needs a key can be used", None);
         }
         let confirm_drop_to = confirm.and_then(|count| usize::try_from(count).ok());
