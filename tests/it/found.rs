@@ -128,6 +128,9 @@ fn the_admin_listener_answers_while_requests_drain() {
     eventually("the CRM has it", || (crm.seen.count() == 1).then_some(()));
     gateway.signal("TERM");
     eventually("it drains", || gateway.said.text().contains("no longer ready").then_some(()));
+    eventually("the gateway no longer listens", || {
+        std::net::TcpStream::connect(gateway.address).is_err().then_some(())
+    });
     assert_eq!(crate::support::client::get(gateway.admin, "/healthz", &[]).status, 200);
     assert_eq!(crate::support::client::get(gateway.admin, "/readyz", &[]).status, 503);
     drop(connection);
