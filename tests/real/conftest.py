@@ -6,6 +6,7 @@ Everything listens on loopback. Nothing waits for a length of time, only for som
 import hashlib
 import os
 import random
+import re
 import signal
 import socket
 import string
@@ -25,11 +26,20 @@ PATIENCE = 30.0
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
+# Below the range from which Linux takes the ports of outgoing connections: none of those can take one of these meanwhile.
+PORTS = iter(random.SystemRandom().sample(range(20_000, 32_000), 2_000))
+
+
 def free_port():
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, for a part that cannot be given port 0 and asked for its number."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    pytest.fail("no free port")
 
 
 def wait_for(what, probe, patience=PATIENCE):
@@ -87,12 +97,15 @@ class Part:
     def log(self):
         return self.log_file.read_text(errors="replace")
 
+    def fail_if_ended(self):
+        if self.process.poll() is not None:
+            pytest.fail(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
+
     def wait_for_answer(self, url):
         """Waits until any HTTP answer comes from `url`, and fails with the log if the process ends before."""
 
         def probe():
-            if self.process.poll() is not None:
-                pytest.fail(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
+            self.fail_if_ended()
             return httpx.get(url, trust_env=False)
 
         return wait_for(f"answer of {self.name} at {url}", probe)
@@ -116,8 +129,7 @@ class Sidelock(Part):
         folder.mkdir()
         for name, text in (secrets or {}).items():
             write_private(folder / name, text)
-        address, admin = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        self.url, self.admin = f"http://{address}", f"http://{admin}"
+        self.url = self.admin = None
         self.keys = {title: new_key() for title in keys or {}}
         blocks = [
             f'[[key]]\nid = "{title}"\ntitle = "{title}"\nscopes = {list(scopes)}\n'
@@ -126,7 +138,7 @@ class Sidelock(Part):
         ]
         write_private(folder / "keys.toml", "\n".join(blocks))
         (folder / "sidelock.toml").write_text(
-            f'[server]\nlisten = ["{address}"]\nadmin = "{admin}"\n\n'
+            '[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n\n'
             f'[upstream]\nurl = "{upstream}"\n{upstream_keys}\n\n'
             '[keys]\nfile = "keys.toml"\n\n'
             f'[timeouts]\ndrain_accept = "0s"\n\n{config}\n'
@@ -135,7 +147,17 @@ class Sidelock(Part):
         super().__init__("sidelock", [binary, "run", "--config", "sidelock.toml"], folder)
 
     def wait_until_ready(self):
+        self.url, self.admin = self.told("listening address="), self.told("readiness address=")
         wait_for("readiness", lambda: self.wait_for_answer(f"{self.admin}/readyz").is_success)
+
+    def told(self, before):
+        """The URL of a listener, from the line that names the address it got."""
+
+        def probe():
+            self.fail_if_ended()
+            return re.search(rf"{before}(\S+)", self.log())
+
+        return f"http://{wait_for(before, probe)[1]}"
 
     def call(self, method, path, key=None, **more):
         """One request, with the key of that title if one is named."""
