@@ -1,6 +1,5 @@
 //! One client connection: counted, bounded, served until it ends or the process drains.
 
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +53,7 @@ const HYPERS_FIELDS: usize = 100;
 
 async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
     let Some(peer) = peer_of(&stream) else { return };
-    let timeouts = proxy.live.load().timeouts;
+    let timeouts = Arc::clone(&proxy.live.load().timeouts);
     let Some(_place) = Place::take(&proxy, peer) else {
         proxy.metrics.connections_shed.inc();
         proxy.metrics.unreadable(Denial::Overloaded);
@@ -68,10 +67,7 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
         let proxy = Arc::clone(&proxy);
         service_fn(move |request: http::Request<hyper::body::Incoming>| {
             pace.busy(!request.body().is_end_stream());
-            // Boxed: hyper moves the future into its place, and this one is large.
-            let exchange =
-                Box::pin(exchange::run(Arc::clone(&proxy), Arc::clone(&peer), Arc::clone(&pace), request));
-            async move { Ok::<_, Infallible>(exchange.await) }
+            exchange::run(&proxy, &peer, Arc::clone(&pace), request)
         })
     };
     let mut builder = hyper::server::conn::http1::Builder::new();

@@ -1,7 +1,7 @@
 //! The answer on its way to the client: from the CRM, or our own.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,18 @@ pub struct Download {
     idle: Duration,
     timer: Timer,
     due: Option<Instant>,
+    flow: Flow,
+}
+
+/// What the client may not have got yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// Everything that was given has been flushed.
+    Quiet,
+    /// Something was given since.
+    Given,
+    /// The end of a broken answer waits until what came before is flushed.
+    Breaking,
 }
 
 /// The CRM's answer broke off; the client's connection is cut, so that it can tell.
@@ -70,6 +82,7 @@ impl Answer {
             idle,
             timer: Timer::default(),
             due: None,
+            flow: Flow::Quiet,
         }))
     }
 }
@@ -108,7 +121,16 @@ impl Body for Answer {
 
 impl Download {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroke>>> {
-        let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
+        if self.flow == Flow::Breaking {
+            return self.broke();
+        }
+        if let Some(lease) = &mut self.lease {
+            lease.drive(cx);
+        }
+        // Only the driver brings frames: a waker of their own would wake this task once more for nothing.
+        let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(polled) = frame else {
+            self.flow = Flow::Quiet;
             let due = *self.due.get_or_insert_with(|| Instant::now() + self.idle);
             ready!(self.timer.poll(cx, due));
             return self.broke();
@@ -118,10 +140,16 @@ impl Download {
             Some(Ok(frame)) => {
                 let fresh = frame.data_ref().map_or(0, Bytes::len);
                 self.record.bytes_out += u64::try_from(fresh).unwrap_or(u64::MAX);
+                self.flow = Flow::Given;
                 if self.body.is_end_stream() {
                     self.complete();
                 }
                 Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) if self.flow == Flow::Given => {
+                self.flow = Flow::Breaking;
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Some(Err(_)) => self.broke(),
             None => {

@@ -1,7 +1,10 @@
 //! One request from its complete head to the start of its answer: judge, forward, answer.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -24,29 +27,40 @@ use crate::gate::{Admitted, Trail};
 struct Verdict {
     admitted: Admitted,
     upstream: Arc<Upstream>,
-    timeouts: Timeouts,
+    timeouts: Arc<Timeouts>,
     body_limit: u64,
     scheme: Scheme,
 }
 
+/// The answer to one request: a refusal at once, or what the CRM says in its time.
+pub enum Reply {
+    /// At once; taken when polled.
+    Now(Option<Response<Answer>>),
+    /// When it comes.
+    Later(Pin<Box<dyn Future<Output = Response<Answer>> + Send>>),
+}
+
+impl Future for Reply {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(answer) => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
+            Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
 /// Answers one request.
-pub async fn run(
-    proxy: Arc<Proxy>,
-    peer: Arc<Peer>,
-    pace: Arc<Pace>,
-    request: Request<Incoming>,
-) -> Response<Answer> {
+pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();
-    let live = proxy.live.load_full();
+    let live = proxy.live.load();
     let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
     let started = proxy.clock.now();
-    let mut record = Record::new(&proxy, pace, Arc::clone(&peer), started, trail, parts.method.clone());
-    match judge(&live, &proxy, &parts, peer.ip, started, &mut record) {
-        Err(denial) => respond::refuse(record, denial),
-        Ok(verdict) => {
-            drop(live);
-            forward(verdict, parts, body, &peer, record).await
-        }
+    let mut record = Record::new(proxy, pace, Arc::clone(peer), started, trail, parts.method.clone());
+    match judge(&live, proxy, &parts, peer.ip, started, &mut record) {
+        Err(denial) => Reply::Now(Some(respond::refuse(record, denial))),
+        Ok(verdict) => forward(verdict, parts, body, peer, record),
     }
 }
 
@@ -70,7 +84,7 @@ fn judge(
     Ok(Verdict {
         admitted,
         upstream: Arc::clone(&live.upstream),
-        timeouts: live.timeouts,
+        timeouts: Arc::clone(&live.timeouts),
         body_limit: live.body_limit,
         scheme: Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer)),
     })
@@ -80,18 +94,18 @@ fn declared_length(parts: &Parts) -> Option<u64> {
     parts.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn forward(
+fn forward(
     verdict: Verdict,
     mut parts: Parts,
     body: Incoming,
     peer: &Peer,
     mut record: Box<Record>,
-) -> Response<Answer> {
+) -> Reply {
     let Verdict { admitted, upstream, timeouts, body_limit, scheme } = verdict;
     let handshake = if admitted.wants_upgrade() {
         match tunnel::Handshake::find(&mut parts) {
             Ok(handshake) => handshake,
-            Err(denial) => return respond::refuse(record, denial),
+            Err(denial) => return Reply::Now(Some(respond::refuse(record, denial))),
         }
     } else {
         None
@@ -105,14 +119,17 @@ async fn forward(
     if let Some(state) = &state {
         record.set_upload(Arc::clone(state));
     }
-    let sent = record.proxy().clock.monotonic();
-    match upstream.send(Request::from_parts(parts, upload), state, &timeouts).await {
-        Err(denial) => respond::refuse(record, denial),
-        Ok((response, lease)) => {
-            record.upstream_answered(sent);
-            answer(response, lease, handshake, &timeouts, id, record)
+    let request = Request::from_parts(parts, upload);
+    Reply::Later(Box::pin(async move {
+        let sent = record.proxy().clock.monotonic();
+        match upstream.send(request, state, &timeouts).await {
+            Err(denial) => respond::refuse(record, denial),
+            Ok((response, lease)) => {
+                record.upstream_answered(sent);
+                answer(response, lease, handshake, &timeouts, id, record)
+            }
         }
-    }
+    }))
 }
 
 fn answer(

@@ -1,7 +1,8 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
-//! answer) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`upload`] and
+//! answer) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
+//! them) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
 
@@ -10,6 +11,7 @@ pub mod connection;
 pub mod download;
 pub mod exchange;
 pub mod forward;
+pub mod line;
 pub mod peer;
 pub mod record;
 pub mod respond;
@@ -17,6 +19,7 @@ pub mod tls;
 pub mod tunnel;
 pub mod upload;
 pub mod upstream;
+pub mod wake;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -41,7 +44,7 @@ pub struct Live {
     /// The CRM; kept with its connections while its section does not change.
     pub upstream: Arc<Upstream>,
     /// How long things may take.
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// Largest request body, in bytes.
     pub body_limit: u64,
 }

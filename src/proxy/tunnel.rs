@@ -83,11 +83,12 @@ impl Handshake {
     pub fn open(
         self,
         mut response: Response<Incoming>,
-        lease: Lease,
+        mut lease: Lease,
         idle: Duration,
         mut record: Box<Record>,
     ) -> Response<Answer> {
         let crm = hyper::upgrade::on(&mut response);
+        lease.release();
         record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
         record.leave_connection();
         let id = record.request_id.header_value();

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::client_io::Timer;
+use super::wake::Wake;
 use crate::denial::{Ambiguity, Denial};
 use crate::request_head::fields::{Kind, kind_of};
 
@@ -45,6 +46,8 @@ pub struct Streaming {
 /// What others may know of an upload.
 #[derive(Debug, Default)]
 pub struct UploadState {
+    /// Whom more of the body wakes.
+    pub wake: Wake,
     bytes: AtomicU64,
     /// 0: under way; otherwise an [`UploadEnd`].
     end: AtomicU8,
@@ -125,7 +128,10 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadBroke>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming(streaming) => streaming.poll(cx),
+            Self::Streaming(streaming) => {
+                let state = Arc::clone(&streaming.state);
+                state.wake.with(cx, |cx| streaming.poll(cx))
+            }
         }
     }
 

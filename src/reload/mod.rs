@@ -260,7 +260,7 @@ impl Reloader {
         self.live.store(Arc::new(Live {
             gate: live.gate.with_keys(keys),
             upstream: Arc::clone(&live.upstream),
-            timeouts: live.timeouts,
+            timeouts: Arc::clone(&live.timeouts),
             body_limit: live.body_limit,
         }));
     }

@@ -56,7 +56,7 @@ impl Workshop {
                 || gate.webhooks.iter().any(|webhook| *webhook.name == *name)
                 || gate.routes.iter().any(|route| **route.stats.name() == *name)
         });
-        Ok(Live { gate, upstream, timeouts: config.timeouts, body_limit: config.limits.body })
+        Ok(Live { gate, upstream, timeouts: Arc::new(config.timeouts), body_limit: config.limits.body })
     }
 
     fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {

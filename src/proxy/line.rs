@@ -1,0 +1,173 @@
+//! One connection to the CRM: hyper speaks over it, and whoever holds it drives it.
+//!
+//! It has no task of its own: the request that uses it polls it along, so that a byte from the CRM wakes the client's
+//! connection and nothing else. Between requests nobody polls it; what came meanwhile is looked at before the next one.
+
+use std::io::ErrorKind;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use socket2::Socket;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::client_io::Timer;
+use super::upload::{Upload, UploadState};
+use super::wake::{Wake, Waking};
+use crate::denial::Denial;
+
+/// Most bytes of a response head from the CRM. The number of its fields is left at hyper's 100, which live on the stack:
+/// any other number is an allocation and a fill per response.
+const MOST_HEAD_BYTES: usize = 64 * 1024;
+
+/// A connection to the CRM.
+pub struct Line {
+    sender: SendRequest<Upload>,
+    /// Does the reading and writing when polled; `None` once it ended.
+    driver: Option<Driver>,
+    /// Waits for response heads; moves along with the connection, because a timer that is set anew costs more.
+    patience: Timer,
+    probe: Arc<Probe>,
+    wake: Wake,
+}
+
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+/// Why there is no response.
+pub enum Failure {
+    /// Not one byte was taken: it may go out again.
+    Unsent(Box<Request<Upload>>),
+    /// The CRM may have acted on it.
+    Sent(Denial),
+}
+
+/// A second descriptor of a connection's socket. An end that the CRM sent is in the socket before the runtime hears of it;
+/// a request must not go out on top of it.
+#[derive(Debug, Default)]
+pub struct Probe(Mutex<Option<Socket>>);
+
+impl Probe {
+    /// Looks at `socket` from now on.
+    pub fn watch(&self, socket: Option<Socket>) {
+        *self.0.lock() = socket;
+    }
+
+    /// True if nothing waits in the socket: no end, no error, and no byte that nobody asked for.
+    fn is_quiet(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        match &*self.0.lock() {
+            Some(socket) => {
+                matches!(socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
+            }
+            None => true,
+        }
+    }
+}
+
+impl Line {
+    /// Gets hyper to speak over `stream`.
+    ///
+    /// # Errors
+    /// hyper's.
+    pub async fn open<S>(stream: S, probe: Arc<Probe>) -> hyper::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let wake = Wake::default();
+        let stream = TokioIo::new(Waking::new(stream, wake.clone()));
+        let (sender, connection) =
+            http1::Builder::new().max_header_size(MOST_HEAD_BYTES).handshake(stream).await?;
+        let driver: Driver = Box::pin(connection.with_upgrades());
+        Ok(Self { sender, driver: Some(driver), patience: Timer::default(), probe, wake })
+    }
+
+    /// True if another request can go out now.
+    pub fn is_ready(&mut self) -> bool {
+        let quiet = self.probe.is_quiet() || {
+            // Not always an end: TLS sends session tickets.
+            self.drive(&Context::from_waker(Waker::noop()));
+            self.probe.is_quiet()
+        };
+        quiet && self.is_through()
+    }
+
+    /// True if the last exchange is over and the connection stays open.
+    pub fn is_through(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            self.drive(&Context::from_waker(Waker::noop()));
+        }
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Reads and writes what can be read and written now; `cx` is woken when there is more.
+    pub fn drive(&mut self, cx: &Context<'_>) {
+        if let Some(driver) = &mut self.driver {
+            self.wake.set(cx.waker());
+            if driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                // What ends a connection is told to the request that it carries.
+                self.driver = None;
+            }
+        }
+    }
+
+    /// Lets a connection that is no longer HTTP run on by itself.
+    pub fn release(self) {
+        self.wake.clear();
+        if let Some(driver) = self.driver {
+            tokio::spawn(async move { drop(driver.await) });
+        }
+    }
+
+    /// Sends `request` and waits for the response head, for `limit` after the last sign of life.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn exchange<'a>(
+        &'a mut self,
+        request: Request<Upload>,
+        upload: Option<&'a UploadState>,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + 'a {
+        let mut sending = Box::pin(self.sender.try_send_request(request));
+        let (mut seen, mut due) = (0, Instant::now() + limit);
+        std::future::poll_fn(move |cx| {
+            if let Some(upload) = upload {
+                upload.wake.set(cx.waker());
+            }
+            self.drive(cx);
+            if let Poll::Ready(answered) = sending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return Poll::Ready(answered.map_err(|error| Failure::of(error, upload)));
+            }
+            while self.patience.poll(cx, due).is_ready() {
+                // A long upload is no silence of the CRM's.
+                let bytes = upload.filter(|upload| !upload.is_whole()).map_or(0, UploadState::bytes);
+                if bytes <= seen {
+                    return Poll::Ready(Err(Failure::Sent(Denial::UpstreamTimeout)));
+                }
+                (seen, due) = (bytes, Instant::now() + limit);
+            }
+            Poll::Pending
+        })
+    }
+}
+
+impl Failure {
+    fn of(mut error: TrySendError<Request<Upload>>, upload: Option<&UploadState>) -> Self {
+        if let Some(unsent) = error.take_message() {
+            return Self::Unsent(Box::new(unsent));
+        }
+        Self::Sent(upload.and_then(UploadState::denial).unwrap_or_else(|| {
+            tracing::warn!(error = %error.error(), "the CRM's connection broke or its answer was not HTTP");
+            Denial::UpstreamBroken
+        }))
+    }
+}
