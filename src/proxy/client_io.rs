@@ -14,6 +14,8 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::wake::{Told, Waking};
+
 /// What a connection is doing; shared by its reader and its requests.
 #[derive(Debug)]
 pub struct Pace {
@@ -81,7 +83,7 @@ impl Pace {
 /// The stream with its deadlines.
 #[derive(Debug)]
 pub struct ClientIo {
-    stream: Stream,
+    stream: Waking<Stream>,
     pace: Arc<Pace>,
     write_idle: Duration,
     reading: Timer,
@@ -93,7 +95,7 @@ impl ClientIo {
     /// Wraps an accepted stream.
     pub fn new(stream: Stream, pace: Arc<Pace>, write_idle: Duration) -> Self {
         Self {
-            stream,
+            stream: Waking::new(stream, Arc::default(), Told::ByPolls),
             pace,
             write_idle,
             reading: Timer::default(),

@@ -124,12 +124,7 @@ impl Download {
         if self.flow == Flow::Breaking {
             return self.broke();
         }
-        if let Some(lease) = &mut self.lease {
-            lease.drive(cx);
-        }
-        // Only the driver brings frames: a waker of their own would wake this task once more for nothing.
-        let frame = Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(polled) = frame else {
+        let Poll::Ready(polled) = self.next(cx) else {
             self.flow = Flow::Quiet;
             let due = *self.due.get_or_insert_with(|| Instant::now() + self.idle);
             ready!(self.timer.poll(cx, due));
@@ -156,6 +151,19 @@ impl Download {
                 self.complete();
                 Poll::Ready(None)
             }
+        }
+    }
+
+    /// The next frame: one that is here already, or else what the CRM's connection brings now.
+    fn next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Only the driver brings frames: a waker of their own would wake this task once more for nothing.
+        let idle = &mut Context::from_waker(Waker::noop());
+        match (Pin::new(&mut self.body).poll_frame(idle), &mut self.lease) {
+            (Poll::Pending, Some(lease)) => {
+                lease.drive(cx);
+                Pin::new(&mut self.body).poll_frame(idle)
+            }
+            (known, _) => known,
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::client_io::Timer;
 use super::upload::{Upload, UploadState};
-use super::wake::{Wake, Waking};
+use super::wake::{Told, Wake, Waking};
 use crate::denial::Denial;
 
 /// Most bytes of a response head from the CRM. The number of its fields is left at hyper's 100, which live on the stack:
@@ -37,7 +37,7 @@ pub struct Line {
     /// Waits for response heads; moves along with the connection, because a timer that is set anew costs more.
     patience: Timer,
     probe: Arc<Probe>,
-    wake: Wake,
+    wake: Arc<Wake>,
 }
 
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
@@ -82,8 +82,8 @@ impl Line {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let wake = Wake::default();
-        let stream = TokioIo::new(Waking::new(stream, wake.clone()));
+        let wake = Arc::new(Wake::default());
+        let stream = TokioIo::new(Waking::new(stream, Arc::clone(&wake), Told::ByHolder));
         let (sender, connection) =
             http1::Builder::new().max_header_size(MOST_HEAD_BYTES).handshake(stream).await?;
         let driver: Driver = Box::pin(connection.with_upgrades());
@@ -111,7 +111,7 @@ impl Line {
     /// Reads and writes what can be read and written now; `cx` is woken when there is more.
     pub fn drive(&mut self, cx: &Context<'_>) {
         if let Some(driver) = &mut self.driver {
-            self.wake.set(cx.waker());
+            self.wake.tell(cx.waker());
             if driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
                 // What ends a connection is told to the request that it carries.
                 self.driver = None;
@@ -121,7 +121,6 @@ impl Line {
 
     /// Lets a connection that is no longer HTTP run on by itself.
     pub fn release(self) {
-        self.wake.clear();
         if let Some(driver) = self.driver {
             tokio::spawn(async move { drop(driver.await) });
         }
@@ -141,7 +140,7 @@ impl Line {
         let (mut seen, mut due) = (0, Instant::now() + limit);
         std::future::poll_fn(move |cx| {
             if let Some(upload) = upload {
-                upload.wake.set(cx.waker());
+                upload.tell(cx.waker());
             }
             self.drive(cx);
             if let Poll::Ready(answered) = sending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -3,17 +3,17 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::client_io::Timer;
-use super::wake::Wake;
 use crate::denial::{Ambiguity, Denial};
 use crate::request_head::fields::{Kind, kind_of};
 
@@ -46,8 +46,8 @@ pub struct Streaming {
 /// What others may know of an upload.
 #[derive(Debug, Default)]
 pub struct UploadState {
-    /// Whom more of the body wakes.
-    pub wake: Wake,
+    /// Whom more of the body wakes: hyper's side of the CRM's connection is polled with a waker that does nothing.
+    task: Mutex<Option<Waker>>,
     bytes: AtomicU64,
     /// 0: under way; otherwise an [`UploadEnd`].
     end: AtomicU8,
@@ -91,6 +91,14 @@ impl Upload {
 }
 
 impl UploadState {
+    /// From now on more of the body wakes `task`.
+    pub fn tell(&self, task: &Waker) {
+        match &mut *self.task.lock() {
+            Some(known) => known.clone_from(task),
+            none => *none = Some(task.clone()),
+        }
+    }
+
     /// Bytes that came.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -129,8 +137,11 @@ impl Body for Upload {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(streaming) => {
-                let state = Arc::clone(&streaming.state);
-                state.wake.with(cx, |cx| streaming.poll(cx))
+                let task = streaming.state.task.lock().clone();
+                match task {
+                    Some(task) => streaming.poll(&mut Context::from_waker(&task)),
+                    None => streaming.poll(cx),
+                }
             }
         }
     }

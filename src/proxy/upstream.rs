@@ -252,7 +252,7 @@ impl Lease {
     /// Lets the CRM's bytes come in while the answer goes out.
     pub fn drive(&mut self, cx: &Context<'_>) {
         if let Some(upload) = &self.upload {
-            upload.wake.set(cx.waker());
+            upload.tell(cx.waker());
         }
         if let Some(line) = &mut self.line {
             line.drive(cx);
