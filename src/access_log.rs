@@ -12,6 +12,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
+use http::uri::PathAndQuery;
+
 use crate::outcome::{Caller, Outcome};
 
 /// Most bytes that wait for the writer.
@@ -177,13 +179,13 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
         None => plain(out, "client", outcome.peer),
     }
     plain(out, "method", outcome.method.as_str());
-    field(out, "path", outcome.path.as_deref().unwrap_or("[hidden]"));
+    field(out, "path", outcome.path.as_ref().map_or("[hidden]", PathAndQuery::path));
     plain(out, "route", &outcome.route);
     if let Caller::Key(holder) = &outcome.caller {
         plain(out, "key", holder.key.id.as_str());
     }
     if let Some(scope) = &outcome.scope {
-        plain(out, "scope", scope);
+        plain(out, "scope", scope.as_str());
     }
     if let Some(status) = outcome.status {
         out.extend_from_slice(b",\"status\":");

@@ -56,6 +56,15 @@ impl Clock {
         }
     }
 
+    /// `at` as the runtime's timers count; a clock that a test sets does not move those.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
+    pub fn instant(&self, at: Moment) -> Instant {
+        match &self.0 {
+            Source::System { origin } => *origin + Duration::from_nanos(at.0),
+            Source::Manual(_) => Instant::now(),
+        }
+    }
+
     /// The wall reading alone.
     #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
     pub fn wall(&self) -> WallTime {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
 use prometheus::Histogram;
 
@@ -12,6 +13,7 @@ use crate::clock::WallTime;
 use crate::denial::Denial;
 use crate::keys::set::Holder;
 use crate::keys::state::CLASSES;
+use crate::policy::scope::ScopeName;
 
 /// Who sent a request, as far as it is proved.
 #[derive(Clone, Debug, Default)]
@@ -84,14 +86,14 @@ pub struct Outcome<'a> {
     pub peer: &'a str,
     /// The method.
     pub method: Method,
-    /// The path as sent, without query; `None` where it could hold a credential.
-    pub path: Option<Box<str>>,
+    /// The path as sent; the query with it is never written down. `None` where it could hold a credential.
+    pub path: Option<PathAndQuery>,
     /// The name of the route.
     pub route: Arc<str>,
     /// Who sent it.
     pub caller: Caller,
     /// The scope that allowed it.
-    pub scope: Option<Box<str>>,
+    pub scope: Option<ScopeName>,
     /// The status that the client got; `None` if it left before an answer.
     pub status: Option<StatusCode>,
     /// Why it was refused.

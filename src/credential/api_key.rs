@@ -161,6 +161,12 @@ pub fn is_mistyped(presented: &[u8]) -> bool {
     presented.starts_with(PREFIX.as_bytes()) && !is_own(presented)
 }
 
+/// True if a path has the beginning of an own key somewhere.
+pub fn may_hold_own(path: &[u8]) -> bool {
+    // A key is long: most paths are too short to hold one.
+    path.len() >= OWN_LEN && path.windows(PREFIX.len()).any(|window| window == PREFIX.as_bytes())
+}
+
 /// True for the full form of an own key with a fitting check sum.
 pub fn is_own(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {

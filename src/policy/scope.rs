@@ -4,6 +4,8 @@
 //! else is literal and compared byte for byte, which is safe because [`request_head`](crate::request_head) lets only one
 //! spelling of a path through. `GET` covers `HEAD` (RFC 9110 section 9.3.2). `ANY` stands for every method.
 
+use std::sync::Arc;
+
 use http::Method;
 
 /// Most scopes in one configuration.
@@ -15,7 +17,7 @@ pub struct ScopeId(u16);
 
 /// The name of a scope: `[a-z0-9_.:-]{1,64}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ScopeName(Box<str>);
+pub struct ScopeName(Arc<str>);
 
 /// A set of scopes: what one key has, or what one request would be granted by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl ScopeName {
     }
 
     /// The name.
-    pub const fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

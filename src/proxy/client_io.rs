@@ -15,13 +15,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::wake::{Told, Waking};
+use crate::clock::{Clock, Moment};
 
 /// What a connection is doing; shared by its reader and its requests.
 #[derive(Debug)]
 pub struct Pace {
     start: Instant,
+    /// `start` on the clock of requests.
+    origin: Moment,
     /// Milliseconds after `start`; [`BUSY`] while a request is worked on. The top bit tells waiting for a head's first
-    /// byte from waiting for its end.
+    /// byte from waiting for its end, [`BEGUN`] a head whose deadline nobody has asked for yet: most come whole.
     deadline: AtomicU64,
     /// The last read ended within a message: with a request that has no body, that is the next head's beginning.
     open_end: AtomicBool,
@@ -30,13 +33,16 @@ pub struct Pace {
 }
 
 const BUSY: u64 = u64::MAX;
+const BEGUN: u64 = u64::MAX - 1;
 const BETWEEN_REQUESTS: u64 = 1 << 63;
 
 impl Pace {
     /// A connection that was just accepted: the first head is due.
-    pub fn new(head: Duration, keep_alive: Duration) -> Arc<Self> {
+    pub fn new(clock: &Clock, head: Duration, keep_alive: Duration) -> Arc<Self> {
+        let origin = clock.monotonic();
+        let start = clock.instant(origin).into();
         let deadline = AtomicU64::new(millis(head));
-        Arc::new(Self { start: Instant::now(), deadline, open_end: AtomicBool::new(false), head, keep_alive })
+        Arc::new(Self { start, origin, deadline, open_end: AtomicBool::new(false), head, keep_alive })
     }
 
     /// A head is complete; `has_body` says that more belongs to it.
@@ -47,12 +53,13 @@ impl Pace {
         self.deadline.store(BUSY, Ordering::Relaxed);
     }
 
-    /// An answer is complete; the next head may take its time to begin.
-    pub fn idle(&self) {
+    /// An answer was complete at `now`; the next head may take its time to begin.
+    pub fn idle(&self, now: Moment) {
+        let elapsed = now.since(self.origin);
         let deadline = if self.open_end.load(Ordering::Relaxed) {
-            self.in_future(self.head)
+            millis(elapsed + self.head)
         } else {
-            self.in_future(self.keep_alive) | BETWEEN_REQUESTS
+            millis(elapsed + self.keep_alive) | BETWEEN_REQUESTS
         };
         self.deadline.store(deadline, Ordering::Relaxed);
     }
@@ -64,19 +71,20 @@ impl Pace {
             self.open_end.store(!bytes.ends_with(b"\r\n\r\n"), Ordering::Relaxed);
         }
         if deadline != BUSY && deadline & BETWEEN_REQUESTS != 0 {
-            self.deadline.store(self.in_future(self.head), Ordering::Relaxed);
+            self.deadline.store(BEGUN, Ordering::Relaxed);
         }
     }
 
     fn due(&self) -> Option<Instant> {
         match self.deadline.load(Ordering::Relaxed) {
             BUSY => None,
+            BEGUN => {
+                let due = millis(self.start.elapsed() + self.head);
+                self.deadline.store(due, Ordering::Relaxed);
+                Some(self.start + Duration::from_millis(due))
+            }
             packed => Some(self.start + Duration::from_millis(packed & !BETWEEN_REQUESTS)),
         }
-    }
-
-    fn in_future(&self, wait: Duration) -> u64 {
-        millis(self.start.elapsed() + wait)
     }
 }
 
@@ -197,5 +205,6 @@ impl Timer {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(BETWEEN_REQUESTS - 1).min(BETWEEN_REQUESTS - 1)
+    const MOST: u64 = BETWEEN_REQUESTS - 2;
+    u64::try_from(duration.as_millis()).unwrap_or(MOST).min(MOST)
 }

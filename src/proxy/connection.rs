@@ -61,7 +61,7 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
         return;
     };
     let peer = Arc::new(Peer::new(peer));
-    let pace = Pace::new(timeouts.request_head, timeouts.keep_alive);
+    let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
     let service = {
         let proxy = Arc::clone(&proxy);

@@ -72,7 +72,7 @@ impl Answer {
     pub fn streaming(body: Incoming, mut record: Box<Record>, lease: Lease, idle: Duration) -> Self {
         if body.is_end_stream() {
             record.ending = Ending::Complete;
-            lease.give_back();
+            lease.give_back(record.finish());
             return Self::Whole(Whole { body: None, record });
         }
         Self::Streaming(Box::new(Download {
@@ -170,7 +170,7 @@ impl Download {
     fn complete(&mut self) {
         self.record.ending = Ending::Complete;
         if let Some(lease) = self.lease.take() {
-            lease.give_back();
+            lease.give_back(self.record.finish());
         }
     }
 

@@ -7,30 +7,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
+use http_body::Body;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::client_io::Pace;
 use super::download::Answer;
-use super::forward;
+use super::forward::{self, Content};
 use super::peer::{Peer, Scheme};
 use super::record::Record;
-use super::upload::Upload;
+use super::upload::{Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
 use crate::clock::Now;
 use crate::config::Timeouts;
 use crate::denial::Denial;
 use crate::gate::{Admitted, Trail};
-
-/// What the current snapshot decided, and what is needed to carry it out.
-struct Verdict {
-    admitted: Admitted,
-    upstream: Arc<Upstream>,
-    timeouts: Arc<Timeouts>,
-    body_limit: u64,
-    scheme: Scheme,
-}
 
 /// The answer to one request: a refusal at once, or what the CRM says in its time.
 pub enum Reply {
@@ -58,9 +50,10 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Reque
     let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
     let started = proxy.clock.now();
     let mut record = Record::new(proxy, pace, Arc::clone(peer), started, trail, parts.method.clone());
-    match judge(&live, proxy, &parts, peer.ip, started, &mut record) {
+    let judged = judge(&live, proxy, &parts, &body, peer.ip, started, &mut record);
+    match judged.and_then(|admitted| forward(&live, &admitted, parts, body, peer, &mut record)) {
         Err(denial) => Reply::Now(Some(respond::refuse(record, denial))),
-        Ok(verdict) => forward(verdict, parts, body, peer, record),
+        Ok(going) => Reply::Later(Box::pin(going.answer(record))),
     }
 }
 
@@ -68,68 +61,75 @@ fn judge(
     live: &Live,
     proxy: &Proxy,
     parts: &Parts,
+    body: &Incoming,
     peer: IpAddr,
     now: Now,
     record: &mut Record,
-) -> Result<Verdict, Denial> {
+) -> Result<Admitted, Denial> {
     let judged = live.gate.judge(parts, peer, now, &proxy.failures, &mut record.trail);
-    let path = parts.uri.path();
-    record.trail.path_is_secret |= judged.is_err() && live.gate.path_may_be_secret(path, &parts.headers);
-    record.set_path(path);
+    record.trail.path_is_secret |=
+        judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
+    record.set_path(&parts.uri);
     let admitted = judged?;
-    record.set_scope(admitted.scope().map(crate::policy::scope::ScopeName::as_str));
-    if declared_length(parts).is_some_and(|length| length > live.body_limit) {
+    record.set_scope(admitted.scope().cloned());
+    if body.size_hint().exact().is_some_and(|length| length > live.body_limit) {
         return Err(Denial::BodyTooLarge);
     }
-    Ok(Verdict {
-        admitted,
-        upstream: Arc::clone(&live.upstream),
-        timeouts: Arc::clone(&live.timeouts),
-        body_limit: live.body_limit,
-        scheme: Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer)),
-    })
+    Ok(admitted)
 }
 
-fn declared_length(parts: &Parts) -> Option<u64> {
-    parts.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// A request that may go to the CRM, as it will be sent.
+struct Going {
+    request: Request<Upload>,
+    upload: Option<Arc<UploadState>>,
+    upstream: Arc<Upstream>,
+    timeouts: Arc<Timeouts>,
+    handshake: Option<tunnel::Handshake>,
+    id: HeaderValue,
 }
 
 fn forward(
-    verdict: Verdict,
+    live: &Live,
+    admitted: &Admitted,
     mut parts: Parts,
     body: Incoming,
     peer: &Peer,
-    mut record: Box<Record>,
-) -> Reply {
-    let Verdict { admitted, upstream, timeouts, body_limit, scheme } = verdict;
-    let handshake = if admitted.wants_upgrade() {
-        match tunnel::Handshake::find(&mut parts) {
-            Ok(handshake) => handshake,
-            Err(denial) => return Reply::Now(Some(respond::refuse(record, denial))),
-        }
-    } else {
-        None
-    };
+    record: &mut Record,
+) -> Result<Going, Denial> {
+    let scheme = Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer.ip));
+    let handshake =
+        if admitted.wants_upgrade() { tunnel::Handshake::find(&mut parts)? } else { None };
     let id = record.request_id.header_value();
-    forward::request(&mut parts, &admitted, &record.trail, (peer, scheme), &id, &upstream);
+    forward::request(&mut parts, admitted, &record.trail, (peer, scheme), &id, &live.upstream);
     if let Some(handshake) = &handshake {
         handshake.ask(&mut parts.headers);
     }
-    let (upload, state) = Upload::new(body, body_limit, timeouts.request_body_idle);
-    if let Some(state) = &state {
-        record.set_upload(Arc::clone(state));
+    let (body, upload) = Upload::new(body, live.body_limit, live.timeouts.request_body_idle);
+    if let Some(upload) = &upload {
+        record.set_upload(Arc::clone(upload));
     }
-    let request = Request::from_parts(parts, upload);
-    Reply::Later(Box::pin(async move {
+    Ok(Going {
+        request: Request::from_parts(parts, body),
+        upload,
+        upstream: Arc::clone(&live.upstream),
+        timeouts: Arc::clone(&live.timeouts),
+        handshake,
+        id,
+    })
+}
+
+impl Going {
+    async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
+        let Self { request, upload, upstream, timeouts, handshake, id } = self;
         let sent = record.proxy().clock.monotonic();
-        match upstream.send(request, state, &timeouts).await {
+        match upstream.send(request, upload, &timeouts, sent).await {
             Err(denial) => respond::refuse(record, denial),
             Ok((response, lease)) => {
                 record.upstream_answered(sent);
                 answer(response, lease, handshake, &timeouts, id, record)
             }
         }
-    }))
+    }
 }
 
 fn answer(
@@ -146,13 +146,10 @@ fn answer(
             None => respond::refuse(record, Denial::UpstreamBroken),
         };
     }
-    forward::response(response.headers_mut(), id);
+    let idle = match forward::response(response.headers_mut(), id) {
+        Content::Events => timeouts.stream_idle,
+        Content::Other => timeouts.upstream_body_idle,
+    };
     record.answered(response.status(), None);
-    let is_stream = response
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().get(..17))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
-    let idle = if is_stream { timeouts.stream_idle } else { timeouts.upstream_body_idle };
     response.map(|body| Answer::streaming(body, record, lease, idle))
 }

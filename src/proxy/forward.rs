@@ -90,10 +90,20 @@ fn host(headers: &mut HeaderMap, upstream: &Upstream) {
     }
 }
 
+/// What an answer's body is, as far as its pace matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Server-sent events: long silences are normal.
+    Events,
+    /// Anything else.
+    Other,
+}
+
 /// Takes out what ends at this hop (RFC 9110 section 7.6.1), also what `Connection` names, and puts the id in.
-pub fn response(headers: &mut HeaderMap, id: HeaderValue) {
+pub fn response(headers: &mut HeaderMap, id: HeaderValue) -> Content {
+    let mut content = Content::Other;
     let mut ends_here: Vec<HeaderName> = Vec::new();
-    for name in headers.keys() {
+    for (name, value) in headers.iter() {
         match kind_of(name.as_str()) {
             Kind::Connection => {
                 ends_here.push(name.clone());
@@ -101,6 +111,7 @@ pub fn response(headers: &mut HeaderMap, id: HeaderValue) {
             }
             Kind::TransferEncoding | Kind::Upgrade | Kind::HopByHop => ends_here.push(name.clone()),
             Kind::Identity => ends_here.push(name.clone()),
+            Kind::Plain if *name == header::CONTENT_TYPE && is_events(value) => content = Content::Events,
             Kind::Plain | Kind::ContentLength | Kind::Forwarding | Kind::MethodOverride => {}
         }
     }
@@ -108,6 +119,11 @@ pub fn response(headers: &mut HeaderMap, id: HeaderValue) {
         headers.remove(name);
     }
     headers.insert(X_REQUEST_ID, id);
+    content
+}
+
+fn is_events(kind: &HeaderValue) -> bool {
+    kind.as_bytes().get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {

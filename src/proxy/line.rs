@@ -126,7 +126,7 @@ impl Line {
         }
     }
 
-    /// Sends `request` and waits for the response head, for `limit` after the last sign of life.
+    /// Sends `request` and waits for the response head, for `limit` after `sent` or the last sign of life.
     ///
     /// # Errors
     /// [`Failure`].
@@ -134,10 +134,11 @@ impl Line {
         &'a mut self,
         request: Request<Upload>,
         upload: Option<&'a UploadState>,
+        sent: Instant,
         limit: Duration,
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + 'a {
         let mut sending = Box::pin(self.sender.try_send_request(request));
-        let (mut seen, mut due) = (0, Instant::now() + limit);
+        let (mut seen, mut due) = (0, sent + limit);
         std::future::poll_fn(move |cx| {
             if let Some(upload) = upload {
                 upload.tell(cx.waker());

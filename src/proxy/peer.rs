@@ -75,9 +75,12 @@ pub enum Scheme {
 impl Scheme {
     /// What a trusted proxy says; otherwise that of the listener.
     pub fn find(headers: &HeaderMap, peer_is_trusted: bool) -> Self {
+        if !peer_is_trusted {
+            return Self::Http;
+        }
         let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
         match (said.next(), said.next()) {
-            (Some(one), None) if peer_is_trusted && one == "https" => Self::Https,
+            (Some(one), None) if one == "https" => Self::Https,
             (Some(_) | None, _) => Self::Http,
         }
     }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{Method, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri};
 
 use super::Proxy;
 use super::client_io::Pace;
 use super::peer::Peer;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
-use crate::credential::api_key::PREFIX;
+use crate::credential::api_key;
 use crate::denial::Denial;
 use crate::gate::Trail;
 use crate::outcome::{Ending, Outcome, RequestId};
+use crate::policy::scope::ScopeName;
 
 /// The record of one request.
 #[derive(Debug)]
@@ -27,8 +29,8 @@ pub struct Record {
     /// The id that everyone is told.
     pub request_id: RequestId,
     method: Method,
-    path: Option<Box<str>>,
-    scope: Option<Box<str>>,
+    path: Option<PathAndQuery>,
+    scope: Option<ScopeName>,
     status: Option<StatusCode>,
     denial: Option<Denial>,
     upstream: Option<std::time::Duration>,
@@ -38,6 +40,7 @@ pub struct Record {
     pub bytes_out: u64,
     upload: Option<Arc<UploadState>>,
     tunnel: Option<Arc<Moved>>,
+    finished: Option<Moment>,
 }
 
 /// Bytes that passed in each direction.
@@ -85,19 +88,19 @@ impl Record {
             bytes_out: 0,
             upload: None,
             tunnel: None,
+            finished: None,
         })
     }
 
     /// The path for the log, unless it may hold a credential.
-    pub fn set_path(&mut self, path: &str) {
-        let hidden = self.trail.path_is_secret
-            || path.as_bytes().windows(PREFIX.len()).any(|window| window == PREFIX.as_bytes());
-        self.path = (!hidden).then(|| path.into());
+    pub fn set_path(&mut self, uri: &Uri) {
+        let hidden = self.trail.path_is_secret || api_key::may_hold_own(uri.path().as_bytes());
+        self.path = if hidden { None } else { uri.path_and_query().cloned() };
     }
 
     /// The scope that allowed the request.
-    pub fn set_scope(&mut self, scope: Option<&str>) {
-        self.scope = scope.map(Into::into);
+    pub fn set_scope(&mut self, scope: Option<ScopeName>) {
+        self.scope = scope;
     }
 
     /// The upload whose bytes are counted.
@@ -131,6 +134,11 @@ impl Record {
         self.proxy.metrics.upstream_answered(&self.trail.stats, upstream, own);
     }
 
+    /// The moment of the end: that of the first call.
+    pub fn finish(&mut self) -> Moment {
+        *self.finished.get_or_insert_with(|| self.proxy.clock.monotonic())
+    }
+
     /// What all requests share.
     pub const fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy
@@ -144,8 +152,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        let now = self.finish();
         if let Some(pace) = self.pace.take() {
-            pace.idle();
+            pace.idle(now);
         }
         self.proxy.metrics.in_flight.dec();
         if self.status.is_none() {
@@ -172,7 +181,7 @@ impl Drop for Record {
             ending: self.ending,
             bytes_in,
             bytes_out,
-            total: self.proxy.clock.monotonic().since(self.started.monotonic),
+            total: now.since(self.started.monotonic),
             upstream: self.upstream,
         };
         self.proxy.metrics.ended(&self.trail.stats, &outcome);

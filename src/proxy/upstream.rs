@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 use super::line::{Failure, Line, Probe};
 use super::tls::{self, UpstreamError};
 use super::upload::{Upload, UploadState};
+use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::denial::Denial;
 
@@ -37,6 +38,7 @@ pub struct Upstream {
     active_gauge: IntGauge,
     idle_gauge: IntGauge,
     is_down: AtomicBool,
+    clock: Clock,
 }
 
 #[derive(Default)]
@@ -48,7 +50,7 @@ struct Pool {
 
 struct Waiting {
     line: Line,
-    since: Instant,
+    since: Moment,
 }
 
 /// Where a connection came from: only one that waited may have died unnoticed.
@@ -74,6 +76,7 @@ impl Upstream {
         config: config::Upstream,
         keep_alive: Duration,
         gauges: &prometheus::IntGaugeVec,
+        clock: &Clock,
     ) -> Result<Arc<Self>, UpstreamError> {
         let tls = if config.tls { Some(tls::connector(&config)?) } else { None };
         Ok(Arc::new(Self {
@@ -85,6 +88,7 @@ impl Upstream {
             active_gauge: gauges.with_label_values(&["active"]),
             idle_gauge: gauges.with_label_values(&["idle"]),
             is_down: AtomicBool::new(false),
+            clock: clock.clone(),
         }))
     }
 
@@ -98,7 +102,7 @@ impl Upstream {
         self.keep_alive
     }
 
-    /// Sends `request` and waits for the response head.
+    /// Sends `request`, at the moment `now`, and waits for the response head.
     ///
     /// # Errors
     /// What went wrong, as the client may hear it.
@@ -107,16 +111,18 @@ impl Upstream {
         mut request: Request<Upload>,
         upload: Option<Arc<UploadState>>,
         timeouts: &config::Timeouts,
+        now: Moment,
     ) -> Result<(Response<Incoming>, Lease), Denial> {
+        let sent = self.clock.instant(now).into();
         loop {
-            let (line, origin) = match self.reuse() {
+            let (line, origin) = match self.reuse(now) {
                 Some(line) => (line, Origin::Pool),
                 // Boxed: it is seldom needed, and would make every request's future large.
                 None => (Box::pin(self.connect(timeouts.upstream_connect)).await?, Origin::New),
             };
             let mut lease = Lease::new(line, upload.clone(), Arc::clone(self));
             let Some(line) = &mut lease.line else { return Err(Denial::UpstreamUnreachable) };
-            match (line.exchange(request, upload.as_deref(), timeouts.upstream_response).await, origin) {
+            match (line.exchange(request, upload.as_deref(), sent, timeouts.upstream_response).await, origin) {
                 (Ok(response), _) => return Ok((response, lease)),
                 (Err(Failure::Unsent(unsent)), Origin::Pool) => request = *unsent,
                 (Err(Failure::Unsent(_)), Origin::New) => return Err(Denial::UpstreamUnreachable),
@@ -130,23 +136,23 @@ impl Upstream {
     }
 
     /// The connection that was used last: it is the least likely to have gone stale.
-    fn reuse(&self) -> Option<Line> {
+    fn reuse(&self, now: Moment) -> Option<Line> {
         let mut pool = self.pool().borrow_mut();
         while let Some(Waiting { mut line, since }) = pool.waiting.pop() {
             self.idle_gauge.dec();
-            if since.elapsed() < self.keep_alive && line.is_ready() {
+            if now.since(since) < self.keep_alive && line.is_ready() {
                 return Some(line);
             }
         }
         None
     }
 
-    fn keep(self: &Arc<Self>, mut line: Line) {
+    fn keep(self: &Arc<Self>, mut line: Line, since: Moment) {
         let mut pool = self.pool().borrow_mut();
         if !line.is_through() || pool.waiting.len() >= self.config.idle_connections {
             return;
         }
-        pool.waiting.push(Waiting { line, since: Instant::now() });
+        pool.waiting.push(Waiting { line, since });
         self.idle_gauge.inc();
         if !pool.reaped {
             pool.reaped = true;
@@ -169,8 +175,8 @@ impl Upstream {
     /// Drops what has waited too long; false when nothing is left and the reaper may end.
     fn reap(&self) -> bool {
         let mut pool = self.pool().borrow_mut();
-        let before = pool.waiting.len();
-        pool.waiting.retain(|waiting| waiting.since.elapsed() < self.keep_alive);
+        let (before, now) = (pool.waiting.len(), self.clock.monotonic());
+        pool.waiting.retain(|waiting| now.since(waiting.since) < self.keep_alive);
         let after = pool.waiting.len();
         self.idle_gauge.sub(i64::try_from(before - after).unwrap_or(0));
         pool.reaped = after > 0;
@@ -266,13 +272,13 @@ impl Lease {
         }
     }
 
-    /// Returns the connection to the pool, unless part of the request is still under way.
-    pub fn give_back(mut self) {
+    /// Returns the connection to the pool at the moment `now`, unless part of the request is still under way.
+    pub fn give_back(mut self, now: Moment) {
         let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
         if let Some(line) = self.line.take()
             && whole
         {
-            self.upstream.keep(line);
+            self.upstream.keep(line, now);
         }
     }
 }

@@ -46,7 +46,10 @@ impl Workshop {
             .filter(|it| *it.config() == config.upstream && it.keep_alive() == keep_alive);
         let upstream = match kept {
             Some(upstream) => Arc::clone(upstream),
-            None => Upstream::new(config.upstream.clone(), keep_alive, &self.metrics.upstream_connections)?,
+            None => {
+                let gauges = &self.metrics.upstream_connections;
+                Upstream::new(config.upstream.clone(), keep_alive, gauges, &self.clock)?
+            },
         };
         let keys = Arc::new(KeySet::join(keys, &self.states, config.limits.per_key));
         self.metrics.read_keys(Arc::clone(&keys));

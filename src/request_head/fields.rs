@@ -85,7 +85,7 @@ pub fn judge(headers: &HeaderMap, listed: &ListedNames) -> Result<Facts, Denial>
         }
         facts.not_forwarded.push(name.clone());
     }
-    facts.wants_upgrade &= headers.contains_key(header::UPGRADE);
+    facts.wants_upgrade = facts.wants_upgrade && headers.contains_key(header::UPGRADE);
     Ok(facts)
 }
 
