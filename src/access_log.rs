@@ -172,44 +172,36 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
         [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0)),
     );
     out.extend_from_slice(b"Z\"");
-    plain(out, "id", outcome.request_id.as_str());
+    plain(out, b",\"id\":\"", outcome.request_id.as_str());
     match outcome.client {
         // An address has no character that JSON escapes.
-        Some(client) => plain(out, "client", &client.ip().to_string()),
-        None => plain(out, "client", outcome.peer),
+        Some(client) => plain(out, b",\"client\":\"", &client.ip().to_string()),
+        None => plain(out, b",\"client\":\"", outcome.peer),
     }
-    plain(out, "method", outcome.method.as_str());
-    field(out, "path", outcome.path.as_ref().map_or("[hidden]", PathAndQuery::path));
-    plain(out, "route", &outcome.route);
+    plain(out, b",\"method\":\"", outcome.method.as_str());
+    field(out, b",\"path\":\"", outcome.path.as_ref().map_or("[hidden]", PathAndQuery::path));
+    plain(out, b",\"route\":\"", &outcome.route);
     if let Caller::Key(holder) = &outcome.caller {
-        plain(out, "key", holder.key.id.as_str());
+        plain(out, b",\"key\":\"", holder.key.id.as_str());
     }
     if let Some(scope) = &outcome.scope {
-        plain(out, "scope", scope.as_str());
+        plain(out, b",\"scope\":\"", scope.as_str());
     }
     if let Some(status) = outcome.status {
-        out.extend_from_slice(b",\"status\":");
-        number(out, i64::from(status.as_u16()));
+        count(out, b",\"status\":", u64::from(status.as_u16()));
     }
     if let Some(denial) = outcome.denial {
-        plain(out, "reason", denial.reason());
+        plain(out, b",\"reason\":\"", denial.reason());
         if let crate::denial::Denial::Ambiguous(what) = denial {
-            plain(out, "detail", what.word());
+            plain(out, b",\"detail\":\"", what.word());
         }
     }
-    plain(out, "end", outcome.ending.word());
-    for (name, value) in [
-        ("bytes_in", Some(outcome.bytes_in)),
-        ("bytes_out", Some(outcome.bytes_out)),
-        ("us", Some(micros(outcome.total))),
-        ("upstream_us", outcome.upstream.map(micros)),
-    ] {
-        if let Some(value) = value {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            number(out, i64::try_from(value).unwrap_or(i64::MAX));
-        }
+    plain(out, b",\"end\":\"", outcome.ending.word());
+    count(out, b",\"bytes_in\":", outcome.bytes_in);
+    count(out, b",\"bytes_out\":", outcome.bytes_out);
+    count(out, b",\"us\":", micros(outcome.total));
+    if let Some(upstream) = outcome.upstream {
+        count(out, b",\"upstream_us\":", micros(upstream));
     }
     out.extend_from_slice(b"}\n");
 }
@@ -218,19 +210,21 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A value whose grammar has nothing that JSON escapes: a token, a name, an address.
-fn plain(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
+/// A value whose grammar has nothing that JSON escapes: a token, a name, an address. `start` is `,"name":"`.
+fn plain(out: &mut Vec<u8>, start: &[u8], value: &str) {
+    out.extend_from_slice(start);
     out.extend_from_slice(value.as_bytes());
     out.push(b'"');
 }
 
-fn field(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
+/// A number. `start` is `,"name":`.
+fn count(out: &mut Vec<u8>, start: &[u8], value: u64) {
+    out.extend_from_slice(start);
+    number(out, i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn field(out: &mut Vec<u8>, start: &[u8], value: &str) {
+    out.extend_from_slice(start);
     let fits = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
     if value.bytes().all(fits) {
         out.extend_from_slice(value.as_bytes());
@@ -279,7 +273,7 @@ mod tests {
             number(&mut out, value);
             out.push(b' ');
         }
-        field(&mut out, "p", "a\"\\\n\u{1b}é");
+        field(&mut out, b",\"p\":\"", "a\"\\\n\u{1b}é");
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "0 7 -12 9223372036854775807 1000 ,\"p\":\"a\\\"\\\\\\u000a\\u001bé\""

@@ -60,17 +60,20 @@ impl KeyDigest {
 pub struct DigestMemo(Mutex<Option<(Secret, KeyDigest)>>);
 
 impl DigestMemo {
-    /// The digest of `key`.
-    pub fn digest(&self, key: &[u8]) -> KeyDigest {
+    /// The digest of `key`; `None` if it [cannot be one](is_plausible).
+    pub fn digest(&self, key: &[u8]) -> Option<KeyDigest> {
         let mut last = self.0.lock();
         if let Some((text, digest)) = &*last
             && text.matches(key)
         {
-            return *digest;
+            return Some(*digest);
+        }
+        if !is_plausible(key) {
+            return None;
         }
         let digest = KeyDigest::of(key);
         *last = Some((Secret::new(key), digest));
-        digest
+        Some(digest)
     }
 }
 
@@ -247,8 +250,11 @@ mod tests {
     #[test]
     fn the_memo_is_only_a_memo() {
         let memo = DigestMemo::default();
-        for key in [&b"first-key-0123456"[..], b"first-key-0123456", b"other-key-0123456", b"", b""] {
-            assert_eq!(memo.digest(key), KeyDigest::of(key));
+        for key in [&b"first-key-0123456"[..], b"first-key-0123456", b"other-key-0123456"] {
+            assert_eq!(memo.digest(key), Some(KeyDigest::of(key)));
+        }
+        for implausible in [&b""[..], b"", b"short"] {
+            assert_eq!(memo.digest(implausible), None);
         }
     }
 

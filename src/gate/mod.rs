@@ -233,7 +233,8 @@ impl Gate {
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.
     fn prove(&self, claim: &Presented<'_>, now: Now, trail: &mut Trail) -> Result<Arc<Holder>, Denial> {
-        match self.keys.prove(&trail.memo.digest(claim.text), now.wall) {
+        let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
+        match self.keys.prove(&digest, now.wall) {
             Ok(holder) => {
                 holder.state.used(now.wall);
                 trail.caller = Caller::Key(Arc::clone(holder));

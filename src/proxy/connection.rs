@@ -1,8 +1,10 @@
 //! One client connection: counted, bounded, served until it ends or the process drains.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -14,6 +16,7 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 
 use super::client_io::{ClientIo, Pace};
 use super::peer::Peer;
@@ -81,10 +84,9 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
     }
     let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let mut draining = proxy.draining.clone();
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = async { drop(draining.wait_for(|draining| *draining).await) } => {
+    let ended = match until_draining(connection.as_mut(), &proxy.draining).await {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -94,6 +96,28 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
     {
         proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax));
     }
+}
+
+/// What `connection` ended with; `None` if the process began to drain before.
+async fn until_draining<T>(
+    mut connection: Pin<&mut impl Future<Output = T>>,
+    draining: &watch::Receiver<bool>,
+) -> Option<T> {
+    let (mut waiting, news) = (draining.clone(), draining.clone());
+    let mut drain = std::pin::pin!(async move { drop(waiting.wait_for(|draining| *draining).await) });
+    let mut asked = false;
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        // Asked once, it wakes this task; asking again each time would cost every request.
+        if !asked || !matches!(news.has_changed(), Ok(false)) {
+            asked = true;
+            return drain.as_mut().poll(cx).map(|()| None);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn peer_of(stream: &Stream) -> Option<IpAddr> {

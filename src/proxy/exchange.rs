@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http_body::Body;
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use super::client_io::Pace;
@@ -97,8 +97,7 @@ fn forward(
     record: &mut Record,
 ) -> Result<Going, Denial> {
     let scheme = Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer.ip));
-    let handshake =
-        if admitted.wants_upgrade() { tunnel::Handshake::find(&mut parts)? } else { None };
+    let handshake = if admitted.wants_upgrade() { tunnel::Handshake::find(&mut parts)? } else { None };
     let id = record.request_id.header_value();
     forward::request(&mut parts, admitted, &record.trail, (peer, scheme), &id, &live.upstream);
     if let Some(handshake) = &handshake {

@@ -122,7 +122,8 @@ impl Upstream {
             };
             let mut lease = Lease::new(line, upload.clone(), Arc::clone(self));
             let Some(line) = &mut lease.line else { return Err(Denial::UpstreamUnreachable) };
-            match (line.exchange(request, upload.as_deref(), sent, timeouts.upstream_response).await, origin) {
+            match (line.exchange(request, upload.as_deref(), sent, timeouts.upstream_response).await, origin)
+            {
                 (Ok(response), _) => return Ok((response, lease)),
                 (Err(Failure::Unsent(unsent)), Origin::Pool) => request = *unsent,
                 (Err(Failure::Unsent(_)), Origin::New) => return Err(Denial::UpstreamUnreachable),

@@ -49,7 +49,7 @@ impl Workshop {
             None => {
                 let gauges = &self.metrics.upstream_connections;
                 Upstream::new(config.upstream.clone(), keep_alive, gauges, &self.clock)?
-            },
+            }
         };
         let keys = Arc::new(KeySet::join(keys, &self.states, config.limits.per_key));
         self.metrics.read_keys(Arc::clone(&keys));

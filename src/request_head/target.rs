@@ -65,6 +65,19 @@ impl Target {
     }
 }
 
+/// Bytes of a path that need a closer look; all others may stand anywhere in it.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler; a byte is a position in the table")]
+const SPECIAL: [bool; 256] = {
+    let mut special = [true; 256];
+    let plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~!$&'()*+,=:@[]?";
+    let mut at = 0;
+    while at < plain.len() {
+        special[plain[at] as usize] = false;
+        at += 1;
+    }
+    special
+};
+
 /// Refuses whatever is not canonical.
 ///
 /// # Errors
@@ -76,6 +89,10 @@ pub fn judge_path(path: &str) -> Result<(), Ambiguity> {
     }
     let (mut has_escape, mut before) = (false, 0_u8);
     for &byte in bytes {
+        if !SPECIAL.get(usize::from(byte)).is_some_and(|special| *special) {
+            before = byte;
+            continue;
+        }
         match byte {
             b'/' if before == b'/' => return Err(Ambiguity::DoubleSlash),
             b'.' if before == b'/' => refuse_dot_segment(path)?,
@@ -83,7 +100,7 @@ pub fn judge_path(path: &str) -> Result<(), Ambiguity> {
             // `/a;x/b` is `/a/b` to a servlet container, and another path to everyone else.
             b';' => return Err(Ambiguity::PathParameter),
             b'\\' => return Err(Ambiguity::Backslash),
-            0x21..=0x7e if !matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | b'#') => {}
+            b'/' | b'.' => {}
             _ => return Err(Ambiguity::BadTargetByte),
         }
         before = byte;
