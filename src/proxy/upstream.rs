@@ -28,10 +28,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::client_io::Timer;
-use super::tls::{self, UpstreamError};
 use super::upload::{Upload, UploadState};
 use crate::config;
 use crate::denial::Denial;
+use crate::tls::{self, TlsError};
 
 /// Most bytes of a response head from the CRM. The number of its fields is left at hyper's 100, which live on the stack:
 /// any other number is an allocation and a fill per response.
@@ -98,13 +98,14 @@ impl Upstream {
     /// Prepares; connects when the first request comes.
     ///
     /// # Errors
-    /// [`UpstreamError`], only for `https`.
+    /// [`TlsError`], only for `https`.
     pub fn new(
         config: config::Upstream,
         keep_alive: Duration,
         gauges: &prometheus::IntGaugeVec,
-    ) -> Result<Arc<Self>, UpstreamError> {
-        let tls = if config.tls { Some(tls::connector(&config)?) } else { None };
+    ) -> Result<Arc<Self>, TlsError> {
+        let tls =
+            if config.tls { Some(tls::connector(&config.host, config.ca_file.as_deref())?) } else { None };
         Ok(Arc::new(Self {
             config,
             keep_alive,
