@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode};
-use prometheus::Histogram;
+use prometheus::{Histogram, IntCounter};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
 use crate::denial::Denial;
 use crate::keys::set::Holder;
 use crate::keys::state::CLASSES;
+use crate::policy::hours::Opening;
+use crate::policy::senders::{Judgement, Sender};
 
 /// Who sent a request, as far as it is proved.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,33 @@ impl RouteStats {
             CLASSES.iter().copied().zip(counts).map(move |(class, count)| (label, class, count))
         };
         of("unknown", &self.unknown).chain(of("none", &self.keyless)).filter(|(_, _, count)| *count > 0)
+    }
+}
+
+/// One webhook's counters of judged senders, resolved once.
+#[derive(Debug)]
+pub struct SenderStats([IntCounter; 4]);
+
+impl SenderStats {
+    /// The values of the labels `sender` and `hours`, in the order of the counters.
+    pub const LABELS: [(&str, &str); 4] =
+        [("expected", "in"), ("expected", "out"), ("unexpected", "in"), ("unexpected", "out")];
+
+    /// Asks for one counter for each of [`Self::LABELS`].
+    pub fn new(counter: impl Fn(&str, &str) -> IntCounter) -> Self {
+        Self(Self::LABELS.map(|(sender, hours)| counter(sender, hours)))
+    }
+
+    /// An update was judged. Blocked senders count as unexpected.
+    pub fn judged(&self, judgement: &Judgement) {
+        let [expected_in, expected_out, unexpected_in, unexpected_out] = &self.0;
+        let counter = match (judgement.sender, judgement.hours) {
+            (Sender::Expected, Opening::In) => expected_in,
+            (Sender::Expected, Opening::Out) => expected_out,
+            (Sender::Unexpected | Sender::Blocked, Opening::In) => unexpected_in,
+            (Sender::Unexpected | Sender::Blocked, Opening::Out) => unexpected_out,
+        };
+        counter.inc();
     }
 }
 
