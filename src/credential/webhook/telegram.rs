@@ -150,7 +150,9 @@ impl Update {
 }
 
 /// The one kind, and what is in it.
-fn content(update: &Map<String, Value>) -> Result<(Kind, Option<&Map<String, Value>>), UpdateError> {
+type Content<'u> = (Kind, Option<&'u Map<String, Value>>);
+
+fn content(update: &Map<String, Value>) -> Result<Content<'_>, UpdateError> {
     let kind_of = |name: &str| KINDS.iter().find(|(known, _)| *known == name).copied();
     let mut known = update.iter().filter_map(|(name, value)| kind_of(name).map(|kind| (kind, value)));
     match (known.next(), known.next()) {
