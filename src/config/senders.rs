@@ -66,3 +66,67 @@ fn hours(section: Section<'_, '_>) -> Option<Hours> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use crate::config::environment::Environment;
+    use crate::config::source::Source;
+    use crate::config::{Parsed, parse};
+    use crate::policy::senders::{Action, Rules};
+
+    const BEFORE: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\n[upstream]\nurl = \"http://127.0.0.1:1\"\n[[webhook]]\nname = \"b\"\npath = \"/b\"\nsender = \"telegram\"\nsecrets = [\"env:S\"]\n[webhook.senders]\n";
+
+    fn read(lines: &str) -> Parsed {
+        let source = Source { path: "sidelock.toml".into(), text: format!("{BEFORE}{lines}") };
+        parse(&source, &Environment::Map(HashMap::from([("S".to_owned(), "s".repeat(32))])))
+    }
+
+    fn rules(lines: &str) -> Rules {
+        read(lines).config.unwrap().webhooks.remove(0).senders.unwrap()
+    }
+
+    #[test]
+    fn numbers_and_names_and_hours() {
+        let list = rules(
+            "expected = [7, \"-100123\", -5, \"@Ada\"]\nfirst_seen = \"refuse\"\nfirst_seen_for = \"1d\"",
+        );
+        let texts = rules("expected = [\"@ada\", \"7\", \"-5\", \"-100123\"]");
+        assert_eq!(list.expected, texts.expected);
+        assert_eq!(
+            (list.action, list.first_seen, list.new_for.as_secs()),
+            (Action::Mark, Action::Refuse, 86_400)
+        );
+        let hours = rules("hours = { from = \"22:00\", to = \"06:00\", zone = \"Europe/Berlin\" }").hours;
+        assert!(hours.is_some());
+        assert_eq!(rules("action = \"count\"").new_for.as_secs(), 3600);
+    }
+
+    #[test]
+    fn mistakes() {
+        for (lines, why) in [
+            ("expected = []", "nobody or everybody"),
+            ("blocked = [\"ada\"]", "'@name'"),
+            ("blocked = [1.5]", "a whole number"),
+            ("blocked = [99999999999999999999]", "too large"),
+            ("action = \"block\"", "'count', 'mark' or 'refuse'"),
+            ("hours = { from = \"9:00\", to = \"18:00\", zone = \"UTC\" }", "a time of day"),
+            (
+                "hours = { from = \"09:00\", to = \"18:00\", zone = \"Berlin\" }",
+                "no time zone is called 'Berlin'",
+            ),
+            ("hours = { from = \"09:00\", to = \"09:00\", zone = \"UTC\" }", "the same time"),
+            ("hours = { days = \"mo-fr\", from = \"09:00\", to = \"18:00\", zone = \"UTC\" }", "'mon-fri'"),
+            ("hours = { from = \"09:00\", zone = \"UTC\" }", "'to' is missing from [webhook.senders.hours]"),
+            ("expectd = [1]", "not a key that is known"),
+        ] {
+            let parsed = read(lines);
+            let told: Vec<_> = parsed.report.mistakes().iter().map(|it| it.message.as_str()).collect();
+            assert!(
+                parsed.config.is_none() && told.iter().any(|message| message.contains(why)),
+                "{lines}: {told:?}"
+            );
+        }
+    }
+}
