@@ -192,10 +192,11 @@ impl Registered {
         if url.is_empty() {
             return Self::Nowhere;
         }
-        if url == bot.url {
+        let parsed: Option<Uri> = url.parse().ok();
+        let own: Option<Uri> = bot.url.parse().ok();
+        if parsed.as_ref().zip(own.as_ref()).is_some_and(|(told, own)| is_same(told, own)) {
             return Self::Here;
         }
-        let parsed: Option<Uri> = url.parse().ok();
         let origin = parsed.and_then(|uri| {
             // User information is a password.
             let authority = uri.authority()?.as_str().rsplit('@').next()?.to_owned();
@@ -204,5 +205,38 @@ impl Registered {
         Self::Elsewhere(
             origin.map_or_else(|| "something that is no URL".to_owned(), |text| bot.masked(&text)),
         )
+    }
+}
+
+/// One place in two spellings: hosts have no case, and 443 need not be said. Whoever writes a user's name and password into
+/// the URL means another one.
+fn is_same(one: &Uri, other: &Uri) -> bool {
+    let has_user = |uri: &Uri| uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    one.scheme() == other.scheme()
+        && !has_user(one)
+        && !has_user(other)
+        && one.host().zip(other.host()).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+        && one.port_u16().unwrap_or(443) == other.port_u16().unwrap_or(443)
+        && one.path_and_query() == other.path_and_query()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_in_two_spellings() {
+        let same = |one: &str, other: &str| is_same(&one.parse().unwrap(), &other.parse().unwrap());
+        assert!(same("https://CRM.example/a", "https://crm.example:443/a"));
+        for other in [
+            "http://crm.example/a",
+            "https://crm.example:8443/a",
+            "https://crm.example/A",
+            "https://crm.example/a?b",
+            "https://crm.example.org/a",
+            "https://u@crm.example/a",
+        ] {
+            assert!(!same("https://crm.example/a", other), "{other}");
+        }
     }
 }

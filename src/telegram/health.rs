@@ -104,7 +104,7 @@ fn last_error(info: &WebhookInfo, now: WallTime) -> Option<Finding> {
 
 /// What Telegram's own words usually mean behind a gateway.
 fn advice(message: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &str); 9] = [
+    const KNOWN: [(&str, &str); 11] = [
         (
             "401",
             "Sidelock refused the secret: Telegram has none or another one; 'sidelock telegram set-webhook' tells it the right one",
@@ -116,6 +116,10 @@ fn advice(message: &str) -> Option<&'static str> {
         ("404", "The path is not a webhook's: does the proxy in front change it?"),
         ("410", "410 makes Telegram remove the webhook after a day"),
         (
+            "429",
+            "Sidelock refused wrong or missing secrets so often that it slowed them down; 'sidelock telegram set-webhook' tells Telegram the right one",
+        ),
+        (
             "502",
             "The CRM behind Sidelock could not be reached, or the proxy in front could not reach Sidelock",
         ),
@@ -125,6 +129,7 @@ fn advice(message: &str) -> Option<&'static str> {
             "The certificate of the public address must be whole (with intermediates) and publicly trusted",
         ),
         ("resolve host", "The public address has no entry in the DNS"),
+        ("imeout", "The answer took too long: is the CRM slow, or does a firewall swallow packets?"),
         ("onnection", "The public address does not answer: firewall, port, or nothing listens"),
     ];
     KNOWN.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice)

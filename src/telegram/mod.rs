@@ -20,6 +20,9 @@ use crate::secret::Secret;
 const MOST_CHARS: usize = 300;
 /// Most bytes of a secret: core.telegram.org/bots/api#setwebhook.
 const MOST_SECRET_BYTES: usize = 256;
+/// Fewest bytes of a secret that is looked for in texts: a shorter one stands in words by chance, and taking it out there
+/// would tell it.
+const FEWEST_MASKED_BYTES: usize = 8;
 
 /// A bot and the webhook that it should have.
 #[derive(Clone, Debug)]
@@ -70,8 +73,11 @@ impl Bot {
         let token = self.settings.bot_token.expose();
         // The part after the colon alone is as good as the whole, and an escaped colon would hide the whole.
         let key = token.split_once(':').map_or(token, |(_, key)| key);
+        let mut shown = text.replace(token, "[token]").replace(key, "[token]");
         let secret = std::str::from_utf8(self.secret.expose()).unwrap_or_default();
-        let shown = text.replace(token, "[token]").replace(key, "[token]").replace(secret, "[secret]");
+        if secret.len() >= FEWEST_MASKED_BYTES {
+            shown = shown.replace(secret, "[secret]");
+        }
         shown.chars().filter(|character| !character.is_control()).take(MOST_CHARS).collect()
     }
 }

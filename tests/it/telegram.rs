@@ -33,6 +33,7 @@ fn sidelock_as(token: &str, folder: &Path, args: &[&str]) -> Output {
         .env("NO_COLOR", "1")
         .env("SIDELOCK_LOG", "trace")
         .env("BOT_TOKEN", token)
+        .env("SECOND_TOKEN", "987654321:MARKED-second-token-AAHdqTcvCH1vGWJxfSe")
         .env("HOOK", SECRET)
         .env("HOOK_OLD", "MARKED-old-hook-secret-0123456789abcdef")
         .output()
@@ -129,6 +130,12 @@ fn what_telegram_cannot_reach_or_take_is_not_sent() {
     assert!(said(&none).contains("no [[webhook]] has a [webhook.telegram]"), "{}", said(&none));
     let unknown = sidelock(folder(rest).path(), &["telegram", "status", "--webhook", "x"]);
     assert!(said(&unknown).contains("'x'"), "{}", said(&unknown));
+    let two = format!(
+        "{rest}[[webhook]]\nname = \"b\"\npath = \"/b\"\nsender = \"telegram\"\nsecrets = [\"env:HOOK\"]\n{}",
+        rest.replace("BOT_TOKEN", "SECOND_TOKEN")
+    );
+    let which = sidelock(folder(&two).path(), &["telegram", "set-webhook"]);
+    assert!(said(&which).contains("say which one with --webhook: bot, b"), "{}", said(&which));
     assert_eq!(api.calls(), 0);
 }
 
