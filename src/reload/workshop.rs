@@ -55,6 +55,9 @@ impl Workshop {
                 || gate.routes.iter().any(|route| **route.stats.name() == *name)
         });
         self.telegram.follow(&config.webhooks);
+        self.metrics.retain_senders(|name| {
+            config.webhooks.iter().any(|webhook| *webhook.name == *name && webhook.senders.is_some())
+        });
         Ok(Live { gate, upstream, timeouts: config.timeouts, body_limit: config.limits.body })
     }
 

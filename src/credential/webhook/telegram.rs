@@ -191,7 +191,6 @@ fn account(value: &Value) -> Option<Account> {
 }
 
 /// `None` if there is one that is no text.
-#[expect(clippy::option_option, reason = "absent and malformed are two things here")]
 fn username(value: &Value) -> Option<Option<Box<str>>> {
     match value.get("username") {
         None => Some(None),
