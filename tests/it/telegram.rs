@@ -168,11 +168,17 @@ fn status_in_words_and_as_json() {
     let told = status(0, &["bot: healthy", HERE, "no update waits", "203.0.113.7", "at most 40", "message"]);
     assert_eq!((&told["healthy"], &told["trouble"]), (&true.into(), &json!([])));
 
-    let echo = format!("Wrong response from the webhook: 401 {TOKEN} \u{1b}[31m{SECRET}");
+    let escaped = TOKEN.replace(':', "%3A");
+    let echo = format!("Wrong response from the webhook: 401 {TOKEN} \u{1b}[31m{SECRET} {escaped}");
     api.tells(&json!({"pending_update_count": 3, "last_error_date": recent, "last_error_message": echo}));
     let told = status(
         1,
-        &["3 updates wait", "seconds ago", "401 [token] [31m[secret]", "Sidelock refused the secret"],
+        &[
+            "3 updates wait",
+            "seconds ago",
+            "401 [token] [31m[secret] 123456789%3A[token]",
+            "Sidelock refused the secret",
+        ],
     );
     assert!(told["telegram"]["last_error"]["age_seconds"].as_u64().unwrap() >= 90);
 

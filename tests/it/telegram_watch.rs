@@ -75,11 +75,12 @@ fn without_reassert_it_only_tells() {
 fn deliveries_without_a_secret_ring() {
     let (crm, api) = (Crm::usual(), BotApi::start());
     api.tells(&json!({"url": HERE}));
-    let gateway = watched(&crm, &api, "watch = \"1d\"");
+    let gateway = watched(&crm, &api, "watch = \"1s\"");
     becomes(&gateway, "registered", 1.0);
     let header = format!("X-Telegram-Bot-Api-Secret-Token: {SECRET}");
     assert_eq!(gateway.post("/bot", &[&header], "{}").status, 200);
     assert_eq!(gateway.post("/bot", &["X-Telegram-Bot-Api-Secret-Token: wrong"], "{}").status, 401);
+    api.is_called(2);
     assert_eq!(api.set().len(), 0, "only what comes without any secret rings");
     for _ in 0..10 {
         assert_eq!(gateway.post("/bot", &[], "{}").status, 401);
@@ -122,6 +123,14 @@ fn reloads_change_who_is_watched() {
     eventually("the new URL is set", || {
         api.set().last().is_some_and(|set| set["url"] == "https://127.0.0.1/bot").then_some(())
     });
+    let other = BotApi::start();
+    other.tells(&json!({"url": HERE}));
+    let moved = text.replace(&api.address.to_string(), &other.address.to_string());
+    std::fs::write(&file, moved.replace("bot_token", "watch = \"1s\"\nbot_token")).unwrap();
+    other.is_called(1);
+    let before = api.calls();
+    other.is_called(3);
+    assert!(api.calls() <= before + 1, "whoever is no longer watched is left in peace");
     std::fs::write(&file, &text).unwrap();
     eventually("its series are gone", || (!gateway.metrics().contains(series)).then_some(()));
     search(gateway);
