@@ -189,3 +189,33 @@ impl RequestId {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::senders::{Action, Familiarity};
+
+    #[test]
+    fn each_judgement_counts_once_and_blocked_senders_are_unexpected() {
+        let registry = parking_lot::Mutex::new(Vec::new());
+        let stats = SenderStats::new(|sender, hours| {
+            let counter = IntCounter::new("c", "c").unwrap();
+            registry.lock().push((format!("{sender} {hours}"), counter.clone()));
+            counter
+        });
+        for (sender, hours, expected) in [
+            (Sender::Expected, Opening::In, "expected in"),
+            (Sender::Expected, Opening::Out, "expected out"),
+            (Sender::Unexpected, Opening::In, "unexpected in"),
+            (Sender::Blocked, Opening::Out, "unexpected out"),
+        ] {
+            let familiarity = Familiarity::Known;
+            stats.judged(&Judgement { update_id: 1, sender, familiarity, hours, action: Action::Count });
+            let mut counted = registry.lock();
+            for (name, counter) in counted.iter_mut() {
+                assert_eq!(counter.get(), u64::from(name == expected), "{name}");
+                counter.reset();
+            }
+        }
+    }
+}
