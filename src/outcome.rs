@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
-use prometheus::Histogram;
+use prometheus::{Histogram, IntCounter};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
 use crate::denial::Denial;
 use crate::keys::set::Holder;
 use crate::keys::state::CLASSES;
+use crate::policy::hours::Opening;
 use crate::policy::scope::ScopeName;
+use crate::policy::senders::{Judgement, Sender};
 
 /// Who sent a request, as far as it is proved.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,33 @@ impl RouteStats {
             CLASSES.iter().copied().zip(counts).map(move |(class, count)| (label, class, count))
         };
         of("unknown", &self.unknown).chain(of("none", &self.keyless)).filter(|(_, _, count)| *count > 0)
+    }
+}
+
+/// One webhook's counters of judged senders, resolved once.
+#[derive(Debug)]
+pub struct SenderStats([IntCounter; 4]);
+
+impl SenderStats {
+    /// The values of the labels `sender` and `hours`, in the order of the counters.
+    pub const LABELS: [(&str, &str); 4] =
+        [("expected", "in"), ("expected", "out"), ("unexpected", "in"), ("unexpected", "out")];
+
+    /// Asks for one counter for each of [`Self::LABELS`].
+    pub fn new(counter: impl Fn(&str, &str) -> IntCounter) -> Self {
+        Self(Self::LABELS.map(|(sender, hours)| counter(sender, hours)))
+    }
+
+    /// An update was judged. Blocked senders count as unexpected.
+    pub fn judged(&self, judgement: &Judgement) {
+        let [expected_in, expected_out, unexpected_in, unexpected_out] = &self.0;
+        let counter = match (judgement.sender, judgement.hours) {
+            (Sender::Expected, Opening::In) => expected_in,
+            (Sender::Expected, Opening::Out) => expected_out,
+            (Sender::Unexpected | Sender::Blocked, Opening::In) => unexpected_in,
+            (Sender::Unexpected | Sender::Blocked, Opening::Out) => unexpected_out,
+        };
+        counter.inc();
     }
 }
 
@@ -160,5 +189,35 @@ impl RequestId {
     /// The id's text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::senders::{Action, Familiarity};
+
+    #[test]
+    fn each_judgement_counts_once_and_blocked_senders_are_unexpected() {
+        let registry = parking_lot::Mutex::new(Vec::new());
+        let stats = SenderStats::new(|sender, hours| {
+            let counter = IntCounter::new("c", "c").unwrap();
+            registry.lock().push((format!("{sender} {hours}"), counter.clone()));
+            counter
+        });
+        for (sender, hours, expected) in [
+            (Sender::Expected, Opening::In, "expected in"),
+            (Sender::Expected, Opening::Out, "expected out"),
+            (Sender::Unexpected, Opening::In, "unexpected in"),
+            (Sender::Blocked, Opening::Out, "unexpected out"),
+        ] {
+            let familiarity = Familiarity::Known;
+            stats.judged(&Judgement { update_id: 1, sender, familiarity, hours, action: Action::Count });
+            let mut counted = registry.lock();
+            for (name, counter) in counted.iter_mut() {
+                assert_eq!(counter.get(), u64::from(name == expected), "{name}");
+                counter.reset();
+            }
+        }
     }
 }

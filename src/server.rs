@@ -30,9 +30,10 @@ use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::connection::{Accept, Connections};
-use crate::proxy::tls::UpstreamError;
 use crate::proxy::{Live, Proxy};
 use crate::reload::{Reloader, Workshop};
+use crate::telegram::watch::Watch;
+use crate::tls::TlsError;
 
 /// The file in the state folder with the process id.
 pub const PID: &str = "sidelock.pid";
@@ -63,7 +64,7 @@ pub enum StartError {
     AccessLog(std::io::Error),
     /// The CRM's TLS cannot be set up.
     #[error("[upstream] {0}")]
-    Upstream(#[from] UpstreamError),
+    Upstream(#[from] TlsError),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
@@ -122,6 +123,7 @@ impl Sidelock {
         pingora.add_service(Listening::new("proxy", accept, sockets, Some(draining), None));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
+        pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
         let pid_file = server.state_dir.join(PID);
         Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, listening, admin })
     }
@@ -146,6 +148,7 @@ struct Parts {
     access_log: access_log::AccessLog,
     writer: access_log::Writer,
     workshop: Workshop,
+    telegram: Arc<Watch>,
     live: Arc<ArcSwap<Live>>,
 }
 
@@ -160,8 +163,13 @@ impl Parts {
         let metrics = Metrics::new(Arc::clone(&failures), server.key_labels, clock)?;
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
-        let workshop =
-            Workshop { states: KeyStates::new(clock), metrics: Arc::clone(&metrics), clock: clock.clone() };
+        let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
+        let workshop = Workshop {
+            states: KeyStates::new(clock),
+            metrics: Arc::clone(&metrics),
+            telegram: Arc::clone(&telegram),
+            clock: clock.clone(),
+        };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
         metrics.started(Reload::Accepted, clock.wall());
         Ok(Self {
@@ -170,6 +178,7 @@ impl Parts {
             access_log,
             writer,
             workshop,
+            telegram,
             live: Arc::new(ArcSwap::from_pointee(live)),
         })
     }
@@ -185,6 +194,7 @@ impl Parts {
             failures: Arc::clone(&self.failures),
             metrics: Arc::clone(&self.metrics),
             access_log: self.access_log.clone(),
+            telegram: Arc::clone(&self.telegram),
             clock: clock.clone(),
             limits,
             connections: Connections::default(),

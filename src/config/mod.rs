@@ -5,6 +5,7 @@ pub mod key_file;
 pub mod load;
 pub mod reader;
 pub mod source;
+pub mod telegram;
 pub mod units;
 
 mod access_log;
@@ -13,6 +14,7 @@ mod keys;
 mod limits;
 mod route;
 mod scopes;
+mod senders;
 mod server;
 mod timeouts;
 mod upstream;

@@ -244,6 +244,18 @@ impl<'r, 's> Value<'r, 's> {
         fits
     }
 
+    /// A whole number with or without a sign.
+    pub fn integer(&self) -> Option<i64> {
+        let DeValue::Integer(number) = self.value.get_ref() else {
+            return self.wrong_type("a whole number");
+        };
+        let parsed = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        if parsed.is_none() {
+            self.reading.error(self.span(), "this number is too large", None);
+        }
+        parsed
+    }
+
     /// An offset date-time; anything else that is a date is refused, because it would mean another moment elsewhere.
     pub fn moment(&self) -> Option<crate::clock::WallTime> {
         let DeValue::Datetime(stamp) = self.value.get_ref() else {

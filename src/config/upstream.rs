@@ -78,7 +78,8 @@ impl Upstream {
     }
 }
 
-fn origin(text: &str) -> Option<(Box<str>, u16, bool)> {
+/// Host, port and whether with TLS, of a URL that has nothing else.
+pub(super) fn origin(text: &str) -> Option<(Box<str>, u16, bool)> {
     let uri: Uri = text.parse().ok()?;
     let tls = match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTPS => true,

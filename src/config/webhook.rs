@@ -2,11 +2,13 @@
 
 use http::{HeaderName, Method};
 
-use super::Surroundings;
 use super::client_address::networks;
 use super::reader::{Section, Value, meant};
+use super::telegram::{self, Telegram};
+use super::{Surroundings, senders};
 use crate::credential::webhook::token::TokenPlace;
 use crate::networks::Networks;
+use crate::policy::senders::Rules;
 use crate::request_head::target::judge_path;
 use crate::secret::Secret;
 
@@ -27,6 +29,10 @@ pub struct Webhook {
     pub allow_from: Networks,
     /// `upstream_path`: the CRM's own path, if another one.
     pub upstream_path: Option<Box<str>>,
+    /// `[webhook.telegram]`: the bot, to set its webhook and watch it.
+    pub telegram: Option<Telegram>,
+    /// `[webhook.senders]`: whose updates become tickets.
+    pub senders: Option<Rules>,
 }
 
 /// A sender whose facts are known.
@@ -59,7 +65,15 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, around: &Surroundings<'_>) ->
             reading.error(span.clone(), format!("a webhook called '{}' stands above", webhook.name), None);
         }
         if read.iter().any(|other| other.path == webhook.path) {
-            reading.error(span, format!("a webhook with the path {} stands above", webhook.path), None);
+            reading.error(
+                span.clone(),
+                format!("a webhook with the path {} stands above", webhook.path),
+                None,
+            );
+        }
+        if read.iter().any(|other| telegram::is_shared(other.telegram.as_ref(), webhook.telegram.as_ref())) {
+            let help = "Telegram knows one webhook of each bot".to_owned();
+            reading.error(span, "a webhook with the same bot token stands above", Some(help));
         }
         read.push(webhook);
     }
@@ -83,8 +97,20 @@ impl Webhook {
         let methods =
             section.get("methods").map(|value| value.parse_all()).unwrap_or_else(|| vec![Method::POST]);
         let upstream_path = section.get("upstream_path").and_then(plain_path);
+        let telegram = Telegram::read(section.section("telegram"), around);
+        let senders = senders::read(section.section("senders"));
         section.finish();
-        Some(Self { name: name?, path: path?, methods, place: place?, secrets, allow_from, upstream_path })
+        Some(Self {
+            name: name?,
+            path: path?,
+            methods,
+            place: place?,
+            secrets,
+            allow_from,
+            upstream_path,
+            telegram,
+            senders,
+        })
     }
 }
 

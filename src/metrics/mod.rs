@@ -4,6 +4,7 @@
 //! ever an id from the key file. Handles are resolved when a route or key is loaded, never per request.
 
 mod by_key;
+mod by_webhook;
 
 use std::sync::Arc;
 
@@ -19,8 +20,10 @@ use crate::denial::Denial;
 use crate::gate::Trail;
 use crate::keys::set::KeySet;
 use crate::limits::failures::Failures;
-use crate::outcome::{Caller, Outcome, RouteStats};
+use crate::outcome::{Caller, Outcome, RouteStats, SenderStats};
 use by_key::ByKey;
+pub use by_webhook::BotStats;
+use by_webhook::ByWebhook;
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -32,6 +35,7 @@ pub struct Metrics {
     registry: Registry,
     routes: DashMap<Arc<str>, Arc<RouteStats>>,
     by_key: ByKey,
+    by_webhook: ByWebhook,
     duration: HistogramVec,
     upstream: HistogramVec,
     overhead: Histogram,
@@ -126,6 +130,7 @@ impl Metrics {
                 "Access log lines dropped because the queue was full.",
             )?,
             by_key,
+            by_webhook: ByWebhook::new()?,
             registry,
         };
         metrics.register(failures)?;
@@ -151,6 +156,7 @@ impl Metrics {
             Box::new(self.by_key.clone()),
         ];
         own.into_iter().try_for_each(|collector| self.registry.register(collector))?;
+        self.by_webhook.register(&self.registry)?;
         let worst = Arc::clone(&failures);
         self.registry.register(Box::new(PullingGauge::new(
             "auth_failure_worst_source",
@@ -191,6 +197,26 @@ impl Metrics {
             self.upstream.with_label_values(&[&*name]),
         );
         Arc::clone(&self.routes.entry(name).or_insert_with(|| Arc::new(stats)))
+    }
+
+    /// The record of the bot of the webhook called `webhook`, made if it is new.
+    pub fn bot(&self, webhook: &str) -> Arc<BotStats> {
+        self.by_webhook.bot(webhook)
+    }
+
+    /// Forgets bots that are no longer watched.
+    pub fn retain_bots(&self, keep: impl Fn(&str) -> bool) {
+        self.by_webhook.retain_bots(keep);
+    }
+
+    /// The counters of whose updates came to the webhook called `webhook`, made if they are new.
+    pub fn senders(&self, webhook: &str) -> Arc<SenderStats> {
+        self.by_webhook.senders(webhook)
+    }
+
+    /// Forgets webhooks that no longer look at senders.
+    pub fn retain_senders(&self, keep: impl Fn(&str) -> bool) {
+        self.by_webhook.retain_senders(keep);
     }
 
     /// A request was answered with `status`: by the CRM, or by us for `denial`.

@@ -15,7 +15,6 @@ pub mod line;
 pub mod peer;
 pub mod record;
 pub mod respond;
-pub mod tls;
 pub mod tunnel;
 pub mod upload;
 pub mod upstream;
@@ -33,6 +32,7 @@ use crate::config::{Limits, Timeouts};
 use crate::gate::Gate;
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
+use crate::telegram::watch::Watch;
 use connection::Connections;
 use upstream::Upstream;
 
@@ -60,6 +60,8 @@ pub struct Proxy {
     pub metrics: Arc<Metrics>,
     /// The record of requests.
     pub access_log: AccessLog,
+    /// Whom to tell that Telegram delivered without a secret.
+    pub telegram: Arc<Watch>,
     /// The time.
     pub clock: Clock,
     /// Limits that need a restart.

@@ -123,6 +123,9 @@ impl Record {
         self.status = Some(status);
         self.denial = denial;
         self.proxy.metrics.answered(&self.trail, status, denial);
+        if let (Some(Denial::WebhookSecretMissing), Some(webhook)) = (denial, &self.trail.webhook) {
+            self.proxy.telegram.secret_missing(&webhook.name);
+        }
     }
 
     /// The CRM's response head came for a request that was sent at `sent`.

@@ -22,11 +22,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::line::{Failure, Line, Probe};
-use super::tls::{self, UpstreamError};
 use super::upload::{Upload, UploadState};
 use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::denial::Denial;
+use crate::tls::{self, TlsError};
 
 /// The CRM and the connections to it.
 pub struct Upstream {
@@ -71,14 +71,15 @@ impl Upstream {
     /// Prepares; connects when the first request comes.
     ///
     /// # Errors
-    /// [`UpstreamError`], only for `https`.
+    /// [`TlsError`], only for `https`.
     pub fn new(
         config: config::Upstream,
         keep_alive: Duration,
         gauges: &prometheus::IntGaugeVec,
         clock: &Clock,
-    ) -> Result<Arc<Self>, UpstreamError> {
-        let tls = if config.tls { Some(tls::connector(&config)?) } else { None };
+    ) -> Result<Arc<Self>, TlsError> {
+        let tls =
+            if config.tls { Some(tls::connector(&config.host, config.ca_file.as_deref())?) } else { None };
         Ok(Arc::new(Self {
             config,
             keep_alive,

@@ -14,9 +14,10 @@ use crate::metrics::Metrics;
 use crate::outcome::{API_ROUTE, NO_ROUTE};
 use crate::policy::allowlist::Allowlist;
 use crate::proxy::Live;
-use crate::proxy::tls::UpstreamError;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::ListedNames;
+use crate::telegram::watch::Watch;
+use crate::tls::TlsError;
 
 /// What snapshots are made with.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Workshop {
     pub states: KeyStates,
     /// Records of routes, and the reload's own.
     pub metrics: Arc<Metrics>,
+    /// The bots whose webhook is watched at Telegram.
+    pub telegram: Arc<Watch>,
     /// The time.
     pub clock: Clock,
 }
@@ -34,12 +37,7 @@ impl Workshop {
     ///
     /// # Errors
     /// The CRM's TLS cannot be set up.
-    pub fn live(
-        &self,
-        config: &Config,
-        keys: Vec<Key>,
-        before: Option<&Live>,
-    ) -> Result<Live, UpstreamError> {
+    pub fn live(&self, config: &Config, keys: Vec<Key>, before: Option<&Live>) -> Result<Live, TlsError> {
         let keep_alive = config.timeouts.upstream_keep_alive;
         let kept = before
             .map(|live| &live.upstream)
@@ -58,6 +56,10 @@ impl Workshop {
             [API_ROUTE, NO_ROUTE].contains(&name)
                 || gate.webhooks.iter().any(|webhook| *webhook.name == *name)
                 || gate.routes.iter().any(|route| **route.stats.name() == *name)
+        });
+        self.telegram.follow(&config.webhooks);
+        self.metrics.retain_senders(|name| {
+            config.webhooks.iter().any(|webhook| *webhook.name == *name && webhook.senders.is_some())
         });
         Ok(Live { gate, upstream, timeouts: Arc::new(config.timeouts), body_limit: config.limits.body })
     }

@@ -66,6 +66,7 @@ fn the_example_configuration_is_accepted() {
             .envs([
                 ("TELEGRAM_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef"),
                 ("TELEGRAM_WEBHOOK_SECRET_NEW", "0123456789abcdef0123456789abcdee"),
+                ("TELEGRAM_BOT_TOKEN", "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"),
                 ("CRM_TOKEN", "x"),
             ])
             .output()

@@ -27,6 +27,8 @@ mod limits;
 mod reload;
 mod secrets;
 mod targets;
+mod telegram;
+mod telegram_watch;
 mod tidy;
 mod trouble;
 mod upgrade;

@@ -9,6 +9,7 @@ const RANKS: &[(&str, u32)] = &[
     ("denial", 0),
     ("networks", 0),
     ("secret", 0),
+    ("tls", 0),
     ("request_head", 1),
     ("client_addr", 2),
     ("credential", 2),
@@ -21,12 +22,13 @@ const RANKS: &[(&str, u32)] = &[
     ("metrics", 8),
     ("config", 9),
     ("admin", 10),
-    ("proxy", 10),
-    ("reload", 11),
-    ("server", 12),
-    ("cli", 13),
-    ("lib", 14),
-    ("main", 14),
+    ("telegram", 10),
+    ("proxy", 11),
+    ("reload", 12),
+    ("server", 13),
+    ("cli", 14),
+    ("lib", 15),
+    ("main", 15),
 ];
 
 /// Lines before the tests that a file may have.

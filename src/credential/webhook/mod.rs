@@ -2,6 +2,8 @@
 //! signature scheme is one more variant: it needs the body, so it is proved after the body was read, and before its first
 //! byte goes on.
 
+pub mod strict_json;
+pub mod telegram;
 pub mod token;
 
 use http::HeaderMap;

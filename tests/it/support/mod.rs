@@ -1,5 +1,6 @@
 //! What every test stands on: a gateway, a stub CRM, and a client that sends exactly the bytes it is given.
 
+pub mod bot_api;
 pub mod client;
 pub mod crm;
 pub mod gateway;

@@ -1,5 +1,6 @@
-//! TLS towards the CRM: its certificate is always verified.
+//! TLS towards others, the CRM and Telegram: their certificate is always verified.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls_pki_types::pem::PemObject;
@@ -7,12 +8,10 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::config;
-
-/// The `[upstream]` section cannot be put to use.
+/// A connection with TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No certificate authorities to verify the CRM's certificate with.
+pub enum TlsError {
+    /// No certificate authorities to verify the other side's certificate with.
     #[error("no certificate authorities in {0}")]
     NoAuthorities(String),
     /// The file with them cannot be read.
@@ -26,25 +25,28 @@ pub enum UpstreamError {
     Tls(#[from] tokio_rustls::rustls::Error),
 }
 
-/// The connector, and the name that the certificate must have.
+/// The connector to `host`, and the name that its certificate must have, signed by one of `ca_file` or else of the system's
+/// store.
 ///
 /// # Errors
-/// [`UpstreamError`].
-pub fn connector(config: &config::Upstream) -> Result<(TlsConnector, ServerName<'static>), UpstreamError> {
-    let name = config.host.trim_start_matches('[').trim_end_matches(']');
-    let name =
-        ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::HostName(config.host.clone()))?;
-    let (certificates, whence) = match &config.ca_file {
+/// [`TlsError`].
+pub fn connector(
+    host: &str,
+    ca_file: Option<&Path>,
+) -> Result<(TlsConnector, ServerName<'static>), TlsError> {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::HostName(host.into()))?;
+    let (certificates, whence) = match ca_file {
         Some(path) => {
             let whence = path.display().to_string();
             let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            (read.map_err(|error| UpstreamError::Unreadable(whence.clone(), error))?, whence)
+            (read.map_err(|error| TlsError::Unreadable(whence.clone(), error))?, whence)
         }
         None => (rustls_native_certs::load_native_certs().certs, "the system's store".to_owned()),
     };
     let mut roots = RootCertStore::empty();
     if roots.add_parsable_certificates(certificates).0 == 0 {
-        return Err(UpstreamError::NoAuthorities(whence));
+        return Err(TlsError::NoAuthorities(whence));
     }
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider)

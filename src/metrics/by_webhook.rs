@@ -1,0 +1,131 @@
+//! Series with a webhook label that need more than a route's: the bot at Telegram, and whose updates came. They leave with
+//! the webhook.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::outcome::SenderStats;
+
+/// The families.
+pub(super) struct ByWebhook {
+    pending_updates: IntGaugeVec,
+    last_error: IntGaugeVec,
+    registered: IntGaugeVec,
+    watch_failures: IntCounterVec,
+    reasserted: IntCounterVec,
+    senders: IntCounterVec,
+    bots: DashMap<Arc<str>, Arc<BotStats>>,
+    judged: DashMap<Arc<str>, Arc<SenderStats>>,
+}
+
+/// What the watch found out about one bot.
+#[derive(Debug)]
+pub struct BotStats {
+    /// Updates that wait at Telegram.
+    pub pending_updates: IntGauge,
+    /// When a delivery last failed, in seconds since 1970; 0 for never.
+    pub last_error: IntGauge,
+    /// 1 if Telegram delivers to the configured URL.
+    pub registered: IntGauge,
+    /// Looks that failed.
+    pub watch_failures: IntCounter,
+    /// Times that the webhook was set anew.
+    pub reasserted: IntCounter,
+}
+
+impl ByWebhook {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["webhook"]);
+        let counter = |name, help| IntCounterVec::new(Opts::new(name, help), &["webhook"]);
+        Ok(Self {
+            pending_updates: gauge(
+                "webhook_telegram_pending_updates",
+                "Updates that wait at Telegram for delivery.",
+            )?,
+            last_error: gauge(
+                "webhook_telegram_last_error_timestamp_seconds",
+                "When a delivery from Telegram last failed; 0 for never.",
+            )?,
+            registered: gauge(
+                "webhook_telegram_registered",
+                "1 if Telegram delivers to the configured URL, 0 if elsewhere or nowhere.",
+            )?,
+            watch_failures: counter(
+                "webhook_telegram_watch_failures_total",
+                "Looks at the webhook at Telegram, or attempts to set it anew, that failed.",
+            )?,
+            reasserted: counter(
+                "webhook_telegram_reasserted_total",
+                "Times that the webhook at Telegram was set anew because somebody else had set it.",
+            )?,
+            senders: super::counter_vec(
+                "webhook_senders_total",
+                "Updates by whether their sender and the time of day were expected.",
+                &["webhook", "sender", "hours"],
+            )?,
+            bots: DashMap::new(),
+            judged: DashMap::new(),
+        })
+    }
+
+    pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let own: [Box<dyn Collector>; 6] = [
+            Box::new(self.pending_updates.clone()),
+            Box::new(self.last_error.clone()),
+            Box::new(self.registered.clone()),
+            Box::new(self.watch_failures.clone()),
+            Box::new(self.reasserted.clone()),
+            Box::new(self.senders.clone()),
+        ];
+        own.into_iter().try_for_each(|collector| registry.register(collector))
+    }
+
+    pub(super) fn bot(&self, webhook: &str) -> Arc<BotStats> {
+        let labels = &[webhook];
+        let made = || {
+            Arc::new(BotStats {
+                pending_updates: self.pending_updates.with_label_values(labels),
+                last_error: self.last_error.with_label_values(labels),
+                registered: self.registered.with_label_values(labels),
+                watch_failures: self.watch_failures.with_label_values(labels),
+                reasserted: self.reasserted.with_label_values(labels),
+            })
+        };
+        Arc::clone(&self.bots.entry(webhook.into()).or_insert_with(made))
+    }
+
+    pub(super) fn retain_bots(&self, keep: impl Fn(&str) -> bool) {
+        self.bots.retain(|name, _| {
+            let kept = keep(name);
+            if !kept {
+                for family in [&self.pending_updates, &self.last_error, &self.registered] {
+                    drop(family.remove_label_values(&[&**name]));
+                }
+                for family in [&self.watch_failures, &self.reasserted] {
+                    drop(family.remove_label_values(&[&**name]));
+                }
+            }
+            kept
+        });
+    }
+
+    pub(super) fn senders(&self, webhook: &str) -> Arc<SenderStats> {
+        let counter = |sender: &str, hours: &str| self.senders.with_label_values(&[webhook, sender, hours]);
+        Arc::clone(&self.judged.entry(webhook.into()).or_insert_with(|| Arc::new(SenderStats::new(counter))))
+    }
+
+    pub(super) fn retain_senders(&self, keep: impl Fn(&str) -> bool) {
+        self.judged.retain(|name, _| {
+            let kept = keep(name);
+            if !kept {
+                for (sender, hours) in SenderStats::LABELS {
+                    drop(self.senders.remove_label_values(&[&**name, sender, hours]));
+                }
+            }
+            kept
+        });
+    }
+}
