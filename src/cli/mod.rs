@@ -8,6 +8,7 @@ mod demo;
 mod keys;
 mod reload;
 mod run;
+mod webhook;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -42,6 +43,8 @@ enum Verb {
     Reload(reload::Opts),
     /// Make keys
     Keys(keys::Opts),
+    /// Look into captured webhook deliveries
+    Webhook(webhook::Opts),
 }
 
 /// Why a verb ended without success.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
         Verb::Keys(opts) => keys::run(&find(config), opts),
+        Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,9 +20,9 @@ use crate::client_addr::ClientAddr;
 use crate::clock::Now;
 use crate::credential::api_key::{self, DigestMemo};
 use crate::credential::places::{Places, Presented};
-use crate::credential::webhook::Proof;
-use crate::credential::webhook::token::{TokenPlace, without_parameter};
-use crate::denial::{Ambiguity, Denial};
+use crate::credential::webhook::place::{Place, without_parameter};
+use crate::credential::webhook::{Delivery, Proved, Sender};
+use crate::denial::{Ambiguity, DeliveryFault, Denial};
 use crate::keys::set::{Holder, KeySet};
 use crate::limits::failures::Failures;
 use crate::limits::rate::Rate;
@@ -83,7 +83,7 @@ pub struct Webhook {
     /// Methods that a delivery may have.
     pub methods: Vec<Method>,
     /// How a delivery is proved.
-    pub proof: Proof,
+    pub sender: Arc<Sender>,
     /// From where deliveries come; empty for the gate's own list.
     pub allow_from: Allowlist,
     /// The path at the CRM, if another one.
@@ -152,7 +152,9 @@ impl Gate {
         trail.client = Some(client);
         let head = request_head::judge(parts, &self.listed_names)?;
         match self.route(head.target.path(), trail) {
-            Destination::Webhook(webhook) => self.delivery(&webhook, parts, head, client, failures, trail),
+            Destination::Webhook(webhook) => {
+                self.delivery(&webhook, parts, head, client, now, failures, trail)
+            }
             Destination::Public => self.keyless(parts, head, client, trail),
             Destination::Api => self.with_key(parts, head, client, now, failures, trail),
         }
@@ -171,13 +173,15 @@ impl Gate {
         let stored = |segment: &str| {
             let long = segment.len() >= api_key::FEWEST_BYTES;
             long && (self.keys.knows(segment.as_bytes())
-                || self.webhooks.iter().any(|it| it.proof.is_secret(segment.as_bytes())))
+                || self.webhooks.iter().any(|it| it.sender.is_secret(segment.as_bytes())))
         };
         path.contains('%') || presented() || path.split('/').any(stored)
     }
 
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
-        if let Some(webhook) = self.webhooks.iter().find(|webhook| *webhook.path == *path) {
+        if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
+            // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
+            trail.path_is_secret |= webhook.sender.path_prefix().is_some();
             trail.stats = Arc::clone(&webhook.stats);
             trail.webhook = Some(Arc::clone(webhook));
             return Destination::Webhook(Arc::clone(webhook));
@@ -289,6 +293,7 @@ impl Gate {
         parts: &Parts,
         head: Head,
         client: ClientAddr,
+        now: Now,
         failures: &Failures,
         trail: &mut Trail,
     ) -> Result<Admitted, Denial> {
@@ -297,7 +302,8 @@ impl Gate {
         if !webhook.methods.contains(&parts.method) {
             return Err(Denial::MethodNotAllowed);
         }
-        let proved = webhook.proof.by_head(&parts.headers, head.target.query()).map_err(|denial| {
+        let proved = prove_by_head(&webhook.sender, parts, &head, now).map_err(|fault| {
+            let denial = Denial::Delivery(fault);
             if denial.is_authentication_failure() {
                 failures.refuse(denial, client.group(), self.failure_rate)
             } else {
@@ -306,22 +312,27 @@ impl Gate {
         })?;
         trail.caller = Caller::Keyless;
         let mut strip = self.own_keys(parts, &head);
-        let Proof::Token(token) = &webhook.proof;
-        let query = match token.place() {
-            TokenPlace::Header(name) => {
+        let query = match webhook.sender.secret_place() {
+            Some(Place::Header(name)) => {
                 strip.extend(same_names(&parts.headers, name));
                 without_override(&head.target)
             }
-            TokenPlace::Query(name) => {
+            Some(Place::Query(name)) => {
                 Query::Without(without_parameter(head.target.query().unwrap_or_default(), name))
             }
+            Some(Place::Path(_) | Place::Json(_) | Place::Unnamed(_)) | None => {
+                without_override(&head.target)
+            }
         };
-        let path_and_query = query.with_path(head.target.path(), head.target.query());
-        if contains(path_and_query.as_bytes(), proved.presented.expose()) {
-            trail.path_is_secret = true;
-            return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
+        if let Some(presented) = &proved.presented {
+            let path = if trail.path_is_secret { "" } else { head.target.path() };
+            let path_and_query = query.with_path(path, head.target.query());
+            if contains(path_and_query.as_bytes(), presented.expose()) {
+                trail.path_is_secret = true;
+                return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
+            }
+            strip.extend(holding(&parts.headers, presented.expose()));
         }
-        strip.extend(holding(&parts.headers, proved.presented.expose()));
         Ok(Admitted {
             target: head.target,
             strip,
@@ -367,6 +378,31 @@ impl Gate {
         strip.extend(self.places.present_in(&parts.headers).filter(|name| holds_own(name)).cloned());
         strip
     }
+}
+
+impl Webhook {
+    /// True if deliveries to `path` are this webhook's.
+    fn owns(&self, path: &str) -> bool {
+        *self.path == *path || self.sender.path_prefix().is_some_and(|prefix| path.starts_with(prefix))
+    }
+}
+
+/// Proves a delivery whose body does not decide. One whose body does is refused here: what was not read is not believed.
+fn prove_by_head(sender: &Sender, parts: &Parts, head: &Head, now: Now) -> Result<Proved, DeliveryFault> {
+    if sender.needs_body() {
+        return Err(DeliveryFault::BodyUnread);
+    }
+    let target = head.target.path_and_query().as_str();
+    let delivery = Delivery {
+        method: &parts.method,
+        url: &sender.url_of(target),
+        path: head.target.path(),
+        query: head.target.query(),
+        headers: &parts.headers,
+        body: b"",
+        peer: None,
+    };
+    sender.prove(&delivery, now.wall)
 }
 
 enum Destination {

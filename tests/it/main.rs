@@ -30,4 +30,5 @@ mod targets;
 mod tidy;
 mod trouble;
 mod upgrade;
+mod webhook_verify;
 mod webhooks;
