@@ -218,7 +218,7 @@ fn nonsense_gets_a_verdict_a_line() {
         for _ in 0..=random.below(3) {
             spoilt(&mut entry, &mut random);
         }
-        if round % 3 == 0 && entry["config"].is_object() || round % 7 == 0 {
+        if entry.is_object() && round % 4 == 0 {
             entry["config"] = json!({ "override": { "sig": { "item": "{sig}" }, "ts": { "past": round } } });
             spoilt(&mut entry["config"], &mut random);
         }

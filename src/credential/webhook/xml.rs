@@ -13,6 +13,11 @@ pub(super) fn only_text<'b>(body: &'b [u8], name: &str) -> Option<&'b str> {
     while let Some((_, after)) = rest.split_once('<') {
         let (tag, content) = after.split_once('>')?;
         rest = content;
+        // A bracket within a quoted value would end the tag too early for us, or hide one.
+        let quotes = |quote| tag.matches(quote).count();
+        if tag.contains('<') || !quotes('"').is_multiple_of(2) || !quotes('\'').is_multiple_of(2) {
+            return None;
+        }
         let given = tag.split(|it: char| it.is_ascii_whitespace() || it == '/').next().unwrap_or_default();
         if local(given) != name {
             continue;
@@ -52,6 +57,7 @@ mod tests {
             "<a><!-- <Org>1</Org> --></a>",
             "<!DOCTYPE a><Org>1</Org>",
             "<a b='<Org>1</Org>'/><Org>1</Org>",
+            "<a b='>'/><Org>1</Org>",
         ] {
             assert_eq!(text(bad), None, "{bad}");
         }
