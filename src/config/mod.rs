@@ -14,6 +14,7 @@ mod keys;
 mod limits;
 mod route;
 mod scopes;
+mod sender_proof;
 mod server;
 mod timeouts;
 mod upstream;

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::client_address::networks;
 use super::reader::{Section, Value, meant};
-use super::sender::{Senders, named_place, one_of, seconds};
+use super::sender::Senders;
+use super::sender_proof::{named_place, one_of, seconds};
 use super::units::Size;
 use super::{Surroundings, is_plain_path, public_url, webhook_secret};
 use crate::credential::webhook::description::{Description, Handshake, Verify};

@@ -6,6 +6,9 @@ use crate::credential::webhook::LiveSecret;
 use crate::credential::webhook::description::{Description, Verify};
 use crate::secret::Secret;
 
+/// Where it stands, for messages.
+const PATH: &str = "webhook.secrets";
+
 /// One secret: a reference, or `{ secret = "env:NAME", until = 2026-12-01T00:00:00Z }`.
 pub(super) fn read(
     value: Value<'_, '_>,
@@ -16,7 +19,7 @@ pub(super) fn read(
         let secret = around.secret(value)?;
         return judge(value, secret, sender).map(|secret| LiveSecret { secret, until: None });
     }
-    let section = value.section("webhook.secrets");
+    let section = value.section(PATH);
     let reference = section.required("secret");
     let secret = reference.and_then(|value| judge(value, around.secret(value)?, sender));
     let until = section.get("until").map(|value| value.moment());

@@ -38,6 +38,14 @@ pub struct Webhook {
     pub stats: Arc<RouteStats>,
 }
 
+/// A request as it came in.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) client: ClientAddr,
+    pub(super) now: Now,
+}
+
 impl Webhook {
     /// True if deliveries to `path` are this webhook's.
     pub(super) fn owns(&self, path: &str) -> bool {
@@ -49,13 +57,12 @@ impl Gate {
     pub(super) fn delivery(
         &self,
         webhook: &Webhook,
-        parts: &Parts,
+        arrival: Arrival<'_>,
         head: Head,
-        client: ClientAddr,
-        now: Now,
         failures: &Failures,
         trail: &mut Trail,
     ) -> Result<Admitted, Denial> {
+        let Arrival { parts, client, now } = arrival;
         let list = if webhook.allow_from.is_open() { &self.allow_from } else { &webhook.allow_from };
         list.permit(client)?;
         if !webhook.methods.contains(&parts.method) {

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 pub use admitted::Admitted;
 use admitted::without_override;
+use delivery::Arrival;
 pub use delivery::Webhook;
 use repeated::{contains, holding};
 
@@ -134,7 +135,7 @@ impl Gate {
         let head = request_head::judge(parts, &self.listed_names)?;
         match self.route(head.target.path(), trail) {
             Destination::Webhook(webhook) => {
-                self.delivery(&webhook, parts, head, client, now, failures, trail)
+                self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
             }
             Destination::Public => self.keyless(parts, head, client, trail),
             Destination::Api => self.with_key(parts, head, client, now, failures, trail),

@@ -205,7 +205,12 @@ fn spoilt(value: &mut Value, random: &mut Random) {
             let tail: String = text.chars().skip(keep + random.below(3)).collect();
             *text = text.chars().take(keep).collect::<String>() + &tail;
         }
-        other => *other = odd[random.below(odd.len())].clone(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => *value = odd[random.below(odd.len())].clone(),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) fn sender(entry: &Value) -> Result<(Description, Settings), String> {
     if let Some(changes) = config.get("override") {
         merge(&mut raw, changes.as_object().ok_or("'config.override' is not an object")?);
     }
+    // The description is taken at its word: a message without the body is a mistake only in a configuration.
+    raw.entry("body_signed").or_insert(Value::Bool(false));
     let text = format!("[sender.it]\n{}", as_toml(&raw)?);
     let senders = parse(&Source { path: PathBuf::from("override"), text })?;
     let description = senders.named("it").cloned().ok_or("the override makes no sender")?;

@@ -67,17 +67,15 @@ pub(super) fn verdict(
 }
 
 fn accepted(id: &Value, proved: &Proved) -> Value {
-    let mut verdict = json!({ "id": id, "verdict": "accept", "reason": "proved" });
-    if let Some(index) = proved.secret_index {
-        verdict["secret"] = index.into();
-    }
-    if let Some(answer) = &proved.handshake {
-        verdict["reason"] = "handshake".into();
-        verdict["response"] = json!({
-            "status": 200,
-            "content_type": answer.content_type,
+    let reason = if proved.handshake.is_some() { "handshake" } else { "proved" };
+    let mut verdict =
+        json!({ "id": id, "verdict": "accept", "reason": reason, "secret": proved.secret_index });
+    if let (Some(answer), Some(fields)) = (&proved.handshake, verdict.as_object_mut()) {
+        let response = json!({
+            "status": answer.status.as_u16(),
             "body": String::from_utf8_lossy(&answer.body),
         });
+        fields.insert("response".to_owned(), response);
     }
     verdict
 }

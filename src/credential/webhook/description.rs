@@ -151,7 +151,7 @@ pub enum IdPlace {
 /// What a sender asks when a webhook is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// A signed `url_verification` (docs.slack.dev/reference/events/url_verification).
+    /// A signed `url_verification` (`docs.slack.dev/reference/events/url_verification`).
     SlackUrlVerification,
     /// An unsigned GET (developers.facebook.com/docs/graph-api/webhooks/getting-started).
     MetaHubChallenge,

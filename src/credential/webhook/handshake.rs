@@ -1,6 +1,6 @@
 //! What senders ask when a webhook is registered, and the answers.
 
-use http::Method;
+use http::{Method, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::Delivery;
@@ -13,14 +13,22 @@ use crate::secret::Secret;
 /// Longest challenge that is given back, in bytes.
 const MOST_BYTES: usize = 1024;
 
-/// The answer to a handshake, with status 200. It is sent with `X-Content-Type-Options: nosniff`, because part of it is the
+/// The answer to a handshake. It is sent with `X-Content-Type-Options: nosniff`, because part of it is the
 /// caller's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
     /// The type of the body.
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    const fn ok(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, content_type, body }
+    }
 }
 
 /// The answer to an unsigned handshake; `None` if the request is none.
@@ -52,14 +60,21 @@ pub(super) fn signed(handshake: Option<Handshake>, body: &[u8]) -> Option<Answer
             [Some(Scalar::Text(kind)), Some(Scalar::Text(challenge))]
                 if kind == "url_verification" && (1..=MOST_BYTES).contains(&challenge.len()) =>
             {
-                Some(Answer { content_type: "text/plain", body: challenge.as_bytes().to_vec() })
+                Some(Answer::ok("text/plain", challenge.as_bytes().to_vec()))
             }
             _ => None,
         },
-        Handshake::DiscordPing => match &*values(&["/type"])? {
-            [Some(Scalar::Number("1"))] => {
-                Some(Answer { content_type: "application/json", body: br#"{"type":1}"#.to_vec() })
+        // An interaction is a PING with type 1; a webhook event (which has that type too) is one with type 0, and no event
+        // in it (discord.com/developers/docs/events/webhook-events).
+        Handshake::DiscordPing => match &*values(&["/type", "/event"])? {
+            [Some(Scalar::Number("1")), None] => {
+                Some(Answer::ok("application/json", br#"{"type":1}"#.to_vec()))
             }
+            [Some(Scalar::Number("0")), None] => Some(Answer {
+                status: StatusCode::NO_CONTENT,
+                content_type: "application/json",
+                body: Vec::new(),
+            }),
             _ => None,
         },
         Handshake::MetaHubChallenge => None,
@@ -74,7 +89,7 @@ fn meta(query: &str, verify_token: Option<&Secret>) -> Result<Answer, DeliveryFa
     let challenge = value("hub.challenge")?;
     let usable = (1..=MOST_BYTES).contains(&challenge.len());
     if agreed && is_subscription && usable {
-        Ok(Answer { content_type: "text/plain", body: challenge })
+        Ok(Answer::ok("text/plain", challenge))
     } else {
         Err(DeliveryFault::HandshakeRefused)
     }
