@@ -30,5 +30,6 @@ mod targets;
 mod tidy;
 mod trouble;
 mod upgrade;
+mod webhook_config;
 mod webhook_verify;
 mod webhooks;
