@@ -116,10 +116,11 @@ fn prove_by_head(sender: &Sender, parts: &Parts, head: &Head, now: Now) -> Resul
     if sender.needs_body() {
         return Err(DeliveryFault::BodyUnread);
     }
-    let target = head.target.path_and_query().as_str();
+    let url =
+        if sender.needs_url() { sender.url_of(head.target.path_and_query().as_str()) } else { String::new() };
     let delivery = Delivery {
         method: &parts.method,
-        url: &sender.url_of(target),
+        url: &url,
         path: head.target.path(),
         query: head.target.query(),
         headers: &parts.headers,

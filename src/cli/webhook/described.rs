@@ -1,12 +1,12 @@
 //! The sender that a captured delivery names: a known one, changed as the delivery's own `config` says. The changed
 //! description is written down as TOML and read by the one reader that there is.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
+use crate::cli::keys::toml_string;
 use crate::config::sender::{known_source, parse};
 use crate::config::source::Source;
 use crate::credential::webhook::Settings;
@@ -127,7 +127,7 @@ fn as_toml(fields: &Map<String, Value>) -> Result<String, String> {
     for (key, value) in
         fields.iter().filter(|(key, value)| !NOTES.contains(&key.as_str()) && !value.is_null())
     {
-        out.push_str(&format!("{} = {}\n", quoted(key), inline(value)?));
+        out.push_str(&format!("{} = {}\n", toml_string(key), inline(value)?));
     }
     Ok(out)
 }
@@ -138,29 +138,15 @@ fn inline(value: &Value) -> Result<String, String> {
         Value::Null => return Err("a list in 'config.override' has null in it".to_owned()),
         Value::Bool(truth) => truth.to_string(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => quoted(text),
+        Value::String(text) => toml_string(text),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(inline).collect::<Result<Vec<_>, _>>()?.join(", "))
         }
         Value::Object(fields) => {
             let kept =
                 fields.iter().filter(|(key, value)| !NOTES.contains(&key.as_str()) && !value.is_null());
-            let pairs = kept.map(|(key, value)| Ok(format!("{} = {}", quoted(key), inline(value)?)));
+            let pairs = kept.map(|(key, value)| Ok(format!("{} = {}", toml_string(key), inline(value)?)));
             format!("{{ {} }}", pairs.collect::<Result<Vec<_>, String>>()?.join(", "))
         }
     })
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            control if control.is_control() => drop(write!(out, "\\u{:04X}", u32::from(control))),
-            plain => out.push(plain),
-        }
-    }
-    out.push('"');
-    out
 }

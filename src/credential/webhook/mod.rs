@@ -15,6 +15,7 @@ mod form;
 mod message;
 mod replay;
 mod sender;
+mod settings;
 mod signature;
 mod timestamp;
 mod token;
@@ -29,7 +30,8 @@ use http::{HeaderMap, Method};
 use crate::secret::Secret;
 pub use handshake::Answer;
 pub use replay::ReplayKey;
-pub use sender::{HandshakeMode, LiveSecret, ReplayMode, Sender, Settings};
+pub use sender::Sender;
+pub use settings::{HandshakeMode, LiveSecret, ReplayMode, Settings};
 
 /// One request to a webhook, as it came.
 #[derive(Clone, Copy, Debug)]

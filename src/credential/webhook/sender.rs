@@ -1,7 +1,5 @@
 //! A sender with its secrets: ready to judge deliveries.
 
-use std::collections::BTreeMap;
-
 use subtle::{Choice, ConditionallySelectable};
 
 use super::crypto::Key;
@@ -12,66 +10,13 @@ use super::json::{Pointer, Scalar, find};
 use super::message::{Piece, Values, render};
 use super::place::{Place, in_head, one_header};
 use super::replay::KnownBy;
+use super::settings::{HandshakeMode, LiveSecret, ReplayMode, Settings};
 use super::template::Around;
 use super::{Answer, Delivery, Proved, ReplayKey, handshake, signature, token, xml};
 use crate::clock::WallTime;
 use crate::denial::DeliveryFault;
 use crate::networks::Networks;
 use crate::secret::Secret;
-
-/// What a configuration says about a sender beyond its description.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Where the secret stands, for senders that let their user choose.
-    pub place: Option<Place>,
-    /// Values for the names in a signature's template, such as `EspoCRM`'s `webhook_id`.
-    pub variables: BTreeMap<Box<str>, Box<str>>,
-    /// The token that Meta's registration carries.
-    pub verify_token: Option<Secret>,
-    /// Salesforce's organization.
-    pub organization_id: Option<Box<str>>,
-    /// A window in place of the sender's own, in seconds both ways.
-    pub tolerance_seconds: Option<u32>,
-    /// Where the world reaches this gateway, such as `https://crm.example.com`, without a path.
-    pub public_url: Option<Box<str>>,
-    /// Who answers handshakes.
-    pub handshake: HandshakeMode,
-    /// Whether deliveries are told apart.
-    pub replay: ReplayMode,
-    /// Refuse peers outside the sender's networks here, and not in a list of the webhook's own.
-    pub enforces_networks: bool,
-}
-
-/// Who answers handshakes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HandshakeMode {
-    /// Sidelock.
-    #[default]
-    Answer,
-    /// The CRM, after verification.
-    Forward,
-}
-
-/// Whether deliveries are told apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplayMode {
-    /// As is right for the sender.
-    #[default]
-    Usual,
-    /// Also where equal deliveries could be distinct events.
-    On,
-    /// Never.
-    Off,
-}
-
-/// A secret, and when it ends.
-#[derive(Clone, Debug)]
-pub struct LiveSecret {
-    /// The secret's text.
-    pub secret: Secret,
-    /// From this moment on it verifies nothing.
-    pub until: Option<WallTime>,
-}
 
 /// A sender with its secrets.
 pub struct Sender {
@@ -266,7 +211,7 @@ impl Sender {
         Ok(Proved {
             secret_index: Some(secret_index),
             replay_key: None,
-            presented: Some(presented.as_sent),
+            presented: Some(presented.as_sent.unwrap_or(presented.secret)),
             handshake: None,
         })
     }

@@ -14,8 +14,8 @@ use crate::secret::Secret;
 pub(super) struct Presented {
     /// What is compared.
     pub(super) secret: Secret,
-    /// What must not go on.
-    pub(super) as_sent: Secret,
+    /// What must not go on, if that is another text.
+    pub(super) as_sent: Option<Secret>,
 }
 
 /// What stands in `place`, without what is around it.
@@ -35,7 +35,7 @@ pub(super) fn presented(
         around.value(&text)
     };
     let value = value.ok_or(DeliveryFault::SecretWrong)?;
-    Ok(Presented { secret: Secret::new(value), as_sent: Secret::new(value) })
+    Ok(Presented { secret: Secret::new(value), as_sent: None })
 }
 
 /// `user:password` of `Authorization: Basic …` (RFC 7617 section 2).
@@ -49,6 +49,6 @@ pub(super) fn basic(delivery: &Delivery<'_>) -> Result<Presented, DeliveryFault>
     let decoded = from_base64(encoded).filter(|_| scheme.eq_ignore_ascii_case(b"Basic "));
     Ok(Presented {
         secret: Secret::new(decoded.ok_or(DeliveryFault::SecretWrong)?),
-        as_sent: Secret::new(encoded),
+        as_sent: Some(Secret::new(encoded)),
     })
 }
