@@ -31,5 +31,6 @@ mod tidy;
 mod trouble;
 mod upgrade;
 mod webhook_config;
+mod webhook_replay;
 mod webhook_verify;
 mod webhooks;
