@@ -278,3 +278,92 @@ fn the_time_and_the_description_can_be_others() {
     without["secrets"] = json!([""]);
     assert_eq!(verdict(&without, &[]), "webhook_no_secret");
 }
+
+/// The reason of the verdict on a vector after a change.
+fn reason(id: &str, change: &dyn Fn(&mut Value)) -> String {
+    let mut entry = vectors().into_iter().find(|it| it["id"] == id).unwrap();
+    change(&mut entry);
+    let (verdicts, _, said) = verify(&lines(&[entry]), &[]);
+    verdicts.first().unwrap_or_else(|| panic!("{said}"))["reason"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn fields_that_select_a_scheme_must_be_right() {
+    let with = |version: Value| {
+        reason("pub-hubspot-019", &move |entry| {
+            let fields = entry["request"]["headers"].as_array_mut().unwrap();
+            fields.retain(|field| field[0] != "X-HubSpot-Signature-Version");
+            for version in version.as_array().unwrap() {
+                fields.push(json!(["X-HubSpot-Signature-Version", version]));
+            }
+        })
+    };
+    assert_eq!(with(json!(["v2"])), "proved");
+    assert_eq!(with(json!(["v1"])), "webhook_other_scheme");
+    assert_eq!(with(json!([])), "webhook_other_scheme");
+    assert_eq!(with(json!(["v2", "v2"])), "webhook_field_doubled");
+}
+
+#[test]
+fn what_is_around_a_secret_must_be_there() {
+    let with = |value: &str| {
+        let value = value.to_owned();
+        reason("pub-header-token-001", &move |entry| {
+            entry["config"]["override"] = json!({ "item": "Token {sig};" });
+            entry["request"]["headers"] = json!([["X-CRM-Hook-Key", value]]);
+        })
+    };
+    let secret = vectors().into_iter().find(|it| it["id"] == "pub-header-token-001").unwrap();
+    let secret = secret["secrets"][0].as_str().unwrap().to_owned();
+    assert_eq!(with(&format!("Token {secret};")), "proved");
+    for other in
+        [secret.clone(), format!("Token {secret}"), format!("token {secret};"), format!("Token  {secret};")]
+    {
+        assert_eq!(with(&other), "webhook_secret_wrong", "{other}");
+    }
+}
+
+#[test]
+fn another_spelling_is_another_field_and_one_too_many() {
+    let with = |keep: bool, name: &str| {
+        let name = name.to_owned();
+        reason("pub-github-001", &move |entry| {
+            let fields = entry["request"]["headers"].as_array_mut().unwrap();
+            let value = fields.iter().find(|field| field[0] == "X-Hub-Signature-256").unwrap()[1].clone();
+            fields.retain(|field| keep || field[0] != "X-Hub-Signature-256");
+            fields.push(json!([name, value]));
+        })
+    };
+    assert_eq!(with(false, "x-HUB-signature-256"), "proved");
+    assert_eq!(with(false, "X_Hub_Signature_256"), "webhook_signature_missing");
+    assert_eq!(with(true, "X_Hub_Signature_256"), "webhook_field_doubled");
+    assert_eq!(with(true, "x-hub-signature-256"), "webhook_field_doubled");
+    assert_eq!(with(true, "X-Hub-Signature"), "proved");
+}
+
+#[test]
+fn discord_asks_in_two_ways_and_an_event_is_no_question() {
+    // Signed with a key of this test: a PING of the events, and an event, which has the type that a PING of the
+    // interactions has.
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let response = |body: &str| {
+        let signature = hex(pair.sign(format!("1760000000{body}").as_bytes()).as_ref());
+        let entry = json!({
+            "preset": "discord", "now_unix": 1_760_000_000, "secrets": [hex(pair.public_key().as_ref())],
+            "request": {
+                "url": "https://x/", "body_base64": STANDARD.encode(body),
+                "headers": [["X-Signature-Ed25519", signature], ["X-Signature-Timestamp", "1760000000"]],
+            },
+        });
+        let (verdicts, _, said) = verify(&lines(&[entry]), &[]);
+        assert_eq!(verdicts[0]["verdict"], "accept", "{said}");
+        verdicts[0]["response"]["status"].clone()
+    };
+    assert_eq!(response(r#"{"type":1}"#), 200);
+    assert_eq!(response(r#"{"version":1,"type":0}"#), 204);
+    assert_eq!(response(r#"{"version":1,"type":1,"event":{"type":"x"}}"#), Value::Null);
+    assert_eq!(response(r#"{"type":2}"#), Value::Null);
+    assert_eq!(response(r#"{"type":1,"type":1}"#), Value::Null);
+}
