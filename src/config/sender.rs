@@ -171,9 +171,10 @@ fn required((name, value): (String, Value<'_, '_>)) -> Option<(HeaderName, Box<s
 fn reply(section: Section<'_, '_>) -> Option<Reply> {
     let status = section.get("status").and_then(|value| value.number(200, 299));
     let content_type = section.get("content_type").and_then(|value| value.text());
+    let body = section.get("body").and_then(|value| value.text()).unwrap_or_default();
     section.finish();
     let status = StatusCode::from_u16(u16::try_from(status?).ok()?).ok()?;
-    Some(Reply { status, content_type: content_type?.into() })
+    Some(Reply { status, content_type: content_type?.into(), body: body.into() })
 }
 
 fn secret_rules(section: &Section<'_, '_>) -> SecretRules {

@@ -173,6 +173,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// The type of the answer's body.
     pub content_type: Box<str>,
+    /// The body.
+    pub body: Box<str>,
 }
 
 /// What tells one delivery from another.
