@@ -70,7 +70,7 @@ pub enum DeliveryFault {
 }
 
 impl DeliveryFault {
-    /// Every fault; the position is [`Self::index`].
+    /// Every fault, in the order of their metrics.
     pub const ALL: [Self; 21] = [
         Self::SecretMissing,
         Self::SecretWrong,
