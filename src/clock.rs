@@ -132,6 +132,11 @@ impl WallTime {
         Self(secs.saturating_mul(1000))
     }
 
+    /// From milliseconds since 1970-01-01T00:00:00Z.
+    pub const fn from_unix_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
     /// Whole seconds since 1970-01-01T00:00:00Z.
     pub const fn unix_secs(self) -> i64 {
         self.0.div_euclid(1000)

@@ -127,7 +127,7 @@ fn block(key: &PlainKey, create: &Create, now: WallTime) -> String {
     out
 }
 
-fn toml_string(text: &str) -> String {
+pub(super) fn toml_string(text: &str) -> String {
     let mut out = String::from("\"");
     for character in text.chars() {
         match character {

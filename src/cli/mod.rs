@@ -9,6 +9,7 @@ mod keys;
 mod reload;
 mod run;
 mod telegram;
+mod webhook;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Verb {
     Keys(keys::Opts),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
+    /// Look into captured webhook deliveries
+    Webhook(webhook::Opts),
 }
 
 /// Why a verb ended without success.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Reload(opts) => reload::run(&find(config), &opts),
         Verb::Keys(opts) => keys::run(&find(config), opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),
+        Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

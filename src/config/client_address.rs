@@ -24,10 +24,7 @@ impl ClientAddress {
 }
 
 /// A list of networks, addresses, or names that `named` knows.
-pub(super) fn networks(
-    value: Value<'_, '_>,
-    named: &dyn Fn(&str) -> Option<&'static [&'static str]>,
-) -> Networks {
+pub(super) fn networks(value: Value<'_, '_>, named: &dyn Fn(&str) -> Option<Vec<IpNet>>) -> Networks {
     let mut nets: Vec<IpNet> = Vec::new();
     let items = value.one_or_more();
     if items.is_empty() {
@@ -37,7 +34,7 @@ pub(super) fn networks(
     for item in items {
         let Some(text) = item.text() else { continue };
         if let Some(list) = named(text) {
-            nets.extend(list.iter().filter_map(|net| net.parse::<IpNet>().ok()));
+            nets.extend(list);
         } else {
             match network(text) {
                 Ok(net) => nets.push(net),

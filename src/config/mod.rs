@@ -4,6 +4,7 @@ pub mod environment;
 pub mod key_file;
 pub mod load;
 pub mod reader;
+pub mod sender;
 pub mod source;
 pub mod telegram;
 pub mod units;
@@ -14,16 +15,19 @@ mod keys;
 mod limits;
 mod route;
 mod scopes;
+mod sender_proof;
 mod senders;
 mod server;
 mod timeouts;
 mod upstream;
 mod webhook;
+mod webhook_secret;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use crate::policy::scope::Scopes;
+use crate::request_head::target::judge_path;
 use crate::secret::Secret;
 pub use access_log::AccessLog;
 pub use client_address::ClientAddress;
@@ -32,6 +36,7 @@ pub use keys::Keys;
 pub use limits::Limits;
 use reader::{Reading, Section, Value};
 pub use route::Route;
+use sender::Senders;
 pub use server::Server;
 use source::{Report, Source};
 pub use timeouts::Timeouts;
@@ -124,7 +129,10 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let upstream = Upstream::read(root.section("upstream"), around);
     let keys = Keys::read(root.section("keys"), around);
     let scopes = scopes::read(root.section("scopes"));
-    let webhooks = webhook::read(root.sections("webhook"), around);
+    let senders = Senders::read(&root.section("sender"));
+    let public_url = server.as_ref().and_then(|server| server.public_url.clone());
+    let known = webhook::Known { around, senders: &senders, public_url };
+    let webhooks = webhook::read(root.sections("webhook"), &known);
     let routes = route::read(root.sections("route"));
     let limits = Limits::read(root.section("limits"));
     let timeouts = Timeouts::read(root.section("timeouts"));
@@ -143,6 +151,25 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
         access_log,
     });
     (config, file, known)
+}
+
+/// True for a path that a request could have, and that has one spelling.
+fn is_plain_path(text: &str) -> bool {
+    judge_path(text).is_ok() && !text.contains(['?', '*'])
+}
+
+/// Where the world reaches this gateway, without a slash at the end.
+fn public_url(value: Value<'_, '_>) -> Option<Box<str>> {
+    let text = value.text()?.trim_end_matches('/');
+    let uri = text.parse::<http::Uri>().ok();
+    let fits = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none()
+    });
+    if !fits {
+        let help = "as in https://crm.example.com; senders sign the URL that they call".to_owned();
+        value.reading().error(value.span(), "not the address of this gateway", Some(help));
+    }
+    fits.then(|| text.into())
 }
 
 /// Reads a file within [`MOST_BYTES`].

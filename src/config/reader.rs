@@ -177,6 +177,14 @@ impl<'r, 's> Section<'r, 's> {
             .collect()
     }
 
+    /// Every key with its value, for tables whose keys are names.
+    pub fn named_values(&self) -> Vec<(String, Value<'r, 's>)> {
+        let values = self.table.into_iter().flat_map(|table| table.iter());
+        values
+            .map(|(name, value)| (name.get_ref().to_string(), Value { reading: self.reading, value }))
+            .collect()
+    }
+
     /// Notes every key that nobody asked for, with the name that was probably meant.
     pub fn finish(self) {
         let Some(table) = self.table else { return };
@@ -213,6 +221,11 @@ impl<'r, 's> Value<'r, 's> {
     /// The string, if it is one; nothing is noted if it is not.
     pub fn as_text(&self) -> Option<&'r str> {
         self.value.get_ref().as_str()
+    }
+
+    /// True for a table.
+    pub fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
     }
 
     /// A string.
@@ -314,6 +327,17 @@ impl<'r, 's> Value<'r, 's> {
         T::Err: std::fmt::Display,
     {
         self.one_or_more().iter().filter_map(Self::parse).collect()
+    }
+
+    /// A table that stands where a list's item or a plain value could.
+    pub fn section(&self, path: &str) -> Section<'r, 's> {
+        Section {
+            reading: self.reading,
+            table: self.table(),
+            span: self.span(),
+            path: path.to_owned(),
+            asked: RefCell::default(),
+        }
     }
 
     fn table(&self) -> Option<&'r DeTable<'s>> {

@@ -15,6 +15,8 @@ pub struct Server {
     pub admin: SocketAddr,
     /// `state_dir`: a folder of our own; default `state` beside the configuration.
     pub state_dir: PathBuf,
+    /// `public_url`: where the world reaches this gateway; needed where senders sign the URL that they call.
+    pub public_url: Option<Box<str>>,
     /// `threads`: default one per processor.
     pub threads: usize,
     /// `key_labels`: keys with a label of their own in metrics, from the top of the file; default 10,000.
@@ -35,6 +37,7 @@ impl Server {
         let server = Self {
             admin: admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9180))),
             state_dir: around.path(state_dir),
+            public_url: section.get("public_url").and_then(super::public_url),
             threads: count("threads", 1, 1024, processors),
             key_labels: count("key_labels", 0, 1_000_000, 10_000),
             listen,

@@ -1,16 +1,21 @@
 //! `[[webhook]]`: paths that senders deliver to.
 
-use http::{HeaderName, Method};
+use std::sync::Arc;
+
+use http::Method;
 
 use super::client_address::networks;
 use super::reader::{Section, Value, meant};
+use super::sender::Senders;
+use super::sender_proof::{named_place, one_of, seconds};
 use super::telegram::{self, Telegram};
-use super::{Surroundings, senders};
-use crate::credential::webhook::token::TokenPlace;
+use super::units::Size;
+use super::{Surroundings, is_plain_path, public_url, senders, webhook_secret};
+use crate::credential::webhook::description::{Description, Handshake, Verify};
+use crate::credential::webhook::place::{Place, PlaceKind};
+use crate::credential::webhook::{HandshakeMode, ReplayMode, Sender, Settings};
 use crate::networks::Networks;
 use crate::policy::senders::Rules;
-use crate::request_head::target::judge_path;
-use crate::secret::Secret;
 
 /// One webhook.
 #[derive(Clone, Debug)]
@@ -19,12 +24,10 @@ pub struct Webhook {
     pub name: Box<str>,
     /// `path`: the public path, compared whole; distinct.
     pub path: Box<str>,
-    /// `methods`: default `POST`.
+    /// `methods`: default `POST`, and `GET` where the sender's registration needs it.
     pub methods: Vec<Method>,
-    /// `header` or `query`: where the secret stands; a `sender` may say it.
-    pub place: TokenPlace,
-    /// `secrets`: references; any of them will do.
-    pub secrets: Vec<Secret>,
+    /// `sender` with all that goes with it: how a delivery is proved.
+    pub sender: Arc<Sender>,
     /// `allow_from`: networks, or the name of a sender whose networks are known.
     pub allow_from: Networks,
     /// `upstream_path`: the CRM's own path, if another one.
@@ -33,32 +36,23 @@ pub struct Webhook {
     pub telegram: Option<Telegram>,
     /// `[webhook.senders]`: whose updates become tickets.
     pub senders: Option<Rules>,
+    /// `body`: the largest body that is held for verification, in bytes; default 1 MiB, at most 32 MiB.
+    pub body_limit: u64,
 }
 
-/// A sender whose facts are known.
-struct Sender {
-    name: &'static str,
-    header: &'static str,
-    networks: &'static [&'static str],
-    /// Shorter secrets get a warning.
-    fair_length: usize,
-    alphabet: fn(u8) -> bool,
+/// What a block is read with.
+pub(super) struct Known<'a> {
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) senders: &'a Senders,
+    /// `[server] public_url`
+    pub(super) public_url: Option<Box<str>>,
 }
 
-/// Telegram: core.telegram.org/bots/api#setwebhook and core.telegram.org/bots/webhooks.
-const SENDERS: [Sender; 1] = [Sender {
-    name: "telegram",
-    header: "x-telegram-bot-api-secret-token",
-    networks: &["149.154.160.0/20", "91.108.4.0/22"],
-    fair_length: 32,
-    alphabet: |byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-',
-}];
-
-pub(super) fn read(sections: Vec<Section<'_, '_>>, around: &Surroundings<'_>) -> Vec<Webhook> {
+pub(super) fn read(sections: Vec<Section<'_, '_>>, known: &Known<'_>) -> Vec<Webhook> {
     let mut read: Vec<Webhook> = Vec::new();
     for section in sections {
         let (reading, span) = (section.reading(), section.span());
-        let Some(webhook) = Webhook::read(section, around) else {
+        let Some(webhook) = Webhook::read(section, known) else {
             continue;
         };
         if read.iter().any(|other| other.name == webhook.name) {
@@ -81,36 +75,73 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, around: &Surroundings<'_>) ->
 }
 
 impl Webhook {
-    fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Self> {
+    fn read(section: Section<'_, '_>, known: &Known<'_>) -> Option<Self> {
         let name = section.required("name").and_then(route_name);
         let path = section.required("path").and_then(plain_path);
-        let sender = section.get("sender").and_then(sender);
-        let place = place(&section, sender);
-        let secrets: Vec<Secret> = section
-            .required("secrets")
-            .map(|value| {
-                value.one_or_more().into_iter().filter_map(|item| secret(item, sender, around)).collect()
-            })
-            .unwrap_or_default();
-        let allow_from =
-            section.get("allow_from").map(|value| networks(value, &known_networks)).unwrap_or_default();
-        let methods =
-            section.get("methods").map(|value| value.parse_all()).unwrap_or_else(|| vec![Method::POST]);
+        let place = place(&section);
+        let description = description(&section, place.as_ref(), known);
+        let settings = settings(&section, place, known);
+        if let Some(description) = &description {
+            judge(description, &settings, &section);
+        }
+        let secrets = section.required("secrets").map(|value| value.one_or_more()).unwrap_or_default();
+        let secrets = secrets
+            .into_iter()
+            .filter_map(|item| webhook_secret::read(item, description.as_ref(), known.around))
+            .collect();
+        let named = |name: &str| known.senders.networks_of(name);
+        let allow_from = section.get("allow_from").map(|value| networks(value, &named)).unwrap_or_default();
+        let methods = section.get("methods").map(|value| value.parse_all());
         let upstream_path = section.get("upstream_path").and_then(plain_path);
-        let telegram = Telegram::read(section.section("telegram"), around);
+        let telegram = Telegram::read(section.section("telegram"), known.around);
         let senders = senders::read(section.section("senders"));
+        let body_limit = section.get("body").map_or(Some(1 << 20), body_limit);
+        let (span, reading) = (section.span(), section.reading());
         section.finish();
+        let sender = Sender::new(description?, settings, secrets);
+        if sender.path_prefix().is_some() && upstream_path.is_none() {
+            let help = "say 'upstream_path': the secret in the path must not go on".to_owned();
+            reading.error(span.clone(), "the CRM's own path is missing", Some(help));
+        }
+        if (telegram.is_some() || senders.is_some()) && !sender.is_telegram() {
+            let help = "say 'sender = \"telegram\"'".to_owned();
+            reading.error(span, "only Telegram's updates have a bot and senders", Some(help));
+        }
+        let usual = || usual_methods(sender.description());
+        let methods = methods.unwrap_or_else(usual);
         Some(Self {
             name: name?,
             path: path?,
             methods,
-            place: place?,
-            secrets,
+            sender: Arc::new(sender),
             allow_from,
             upstream_path,
+            body_limit: body_limit?,
             telegram,
             senders,
         })
+    }
+}
+
+/// The scheme: the named sender's, or that of a secret in the named place.
+fn description(section: &Section<'_, '_>, place: Option<&Place>, known: &Known<'_>) -> Option<Description> {
+    let named = section.get("sender").map(|value| sender(value, known.senders));
+    match (named, place) {
+        (Some(sender), _) => sender,
+        (None, Some(place)) => known.senders.named(of_place(place)).cloned(),
+        (None, None) => {
+            let help = "name a 'sender', or the 'header' or 'query' parameter that holds the secret";
+            let message = "it is not said where the secret stands";
+            section.reading().error(section.span(), message, Some(help.to_owned()));
+            None
+        }
+    }
+}
+
+fn usual_methods(description: &Description) -> Vec<Method> {
+    match description.handshake {
+        Some(Handshake::MetaHubChallenge) => vec![Method::POST, Method::GET],
+        Some(Handshake::SlackUrlVerification | Handshake::DiscordPing) | None => vec![Method::POST],
     }
 }
 
@@ -128,7 +159,7 @@ pub(super) fn route_name(value: Value<'_, '_>) -> Option<Box<str>> {
 
 fn plain_path(value: Value<'_, '_>) -> Option<Box<str>> {
     let text = value.text()?;
-    if judge_path(text).is_ok() && !text.contains(['?', '*']) {
+    if is_plain_path(text) {
         Some(text.into())
     } else {
         let help = "it starts with '/', and has no query, no '*' and no second spelling".to_owned();
@@ -137,64 +168,115 @@ fn plain_path(value: Value<'_, '_>) -> Option<Box<str>> {
     }
 }
 
-fn sender(value: Value<'_, '_>) -> Option<&'static Sender> {
+fn sender(value: Value<'_, '_>, senders: &Senders) -> Option<Description> {
     let name = value.text()?;
-    let known = SENDERS.iter().find(|sender| sender.name == name);
+    let known = senders.named(name);
     if known.is_none() {
-        let near = meant(name, SENDERS.iter().map(|sender| sender.name));
-        let help = near.map_or_else(
-            || "leave it out and name the 'header' or 'query' parameter that holds the secret".to_owned(),
+        let help = meant(name, senders.names()).map_or_else(
+            || {
+                "describe it in [sender.<name>], or name the 'header' or 'query' parameter with the secret"
+                    .to_owned()
+            },
             |near| format!("did you mean '{near}'?"),
         );
         value.reading().error(value.span(), format!("no sender is called '{name}'"), Some(help));
     }
-    known
+    known.cloned()
 }
 
-fn place(section: &Section<'_, '_>, sender: Option<&Sender>) -> Option<TokenPlace> {
-    let header = section.get("header").and_then(|value| value.parse::<HeaderName>()).map(TokenPlace::Header);
-    let query =
-        section.get("query").and_then(|value| value.text()).map(|name| TokenPlace::Query(name.into()));
-    match (header, query, sender) {
-        (Some(_), Some(_), _) => {
-            section.reading().error(section.span(), "'header' and 'query' exclude each other", None);
+/// `header`, `query` or `path_prefix`: where a secret that travels along stands.
+fn place(section: &Section<'_, '_>) -> Option<Place> {
+    let header = section.get("header").map(|value| (PlaceKind::Header, value));
+    let query = section.get("query").map(|value| (PlaceKind::Query, value));
+    let path = section.get("path_prefix").map(|value| (PlaceKind::Path, value));
+    let mut given = [header, query, path].into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(_), Some(_)) => {
+            let message = "'header', 'query' and 'path_prefix' exclude each other";
+            section.reading().error(section.span(), message, None);
             None
         }
-        (Some(place), None, _) | (None, Some(place), _) => Some(place),
-        (None, None, Some(sender)) => Some(TokenPlace::Header(HeaderName::from_static(sender.header))),
-        (None, None, None) => {
-            let help =
-                "name a 'sender', or the 'header' or 'query' parameter that holds the secret".to_owned();
-            section.reading().error(section.span(), "it is not said where the secret stands", Some(help));
-            None
+        (Some((kind, value)), None) => named_place(kind, value),
+        (None, _) => None,
+    }
+}
+
+/// The sender that has nothing but a place.
+const fn of_place(place: &Place) -> &'static str {
+    match place {
+        Place::Header(_) | Place::Json(_) | Place::Unnamed(_) => "header-token",
+        Place::Query(_) => "query-token",
+        Place::Path(_) => "path-token",
+    }
+}
+
+fn settings(section: &Section<'_, '_>, place: Option<Place>, known: &Known<'_>) -> Settings {
+    let text = |key| section.get(key).and_then(|value| value.text()).map(Box::<str>::from);
+    let handshake = section.get("handshake").and_then(|value| {
+        one_of(value, &[("answer", HandshakeMode::Answer), ("forward", HandshakeMode::Forward)])
+    });
+    let replay = section.get("replay").and_then(|value| value.truth());
+    Settings {
+        place,
+        variables: text("webhook_id").map(|id| ("webhook_id".into(), id)).into_iter().collect(),
+        verify_token: section.get("verify_token").and_then(|value| known.around.secret(value)),
+        organization_id: text("organization_id"),
+        tolerance_seconds: section.get("tolerance").and_then(seconds),
+        public_url: section.get("public_url").and_then(public_url).or_else(|| known.public_url.clone()),
+        handshake: handshake.unwrap_or_default(),
+        replay: match replay {
+            None => ReplayMode::Usual,
+            Some(true) => ReplayMode::On,
+            Some(false) => ReplayMode::Off,
+        },
+        enforces_networks: false,
+    }
+}
+
+/// What the sender needs and does not have, or has and does not need.
+fn judge(description: &Description, settings: &Settings, section: &Section<'_, '_>) {
+    let name = &description.name;
+    let signed = match &description.verify {
+        Verify::Signature(signed) => Some(signed),
+        Verify::Token { .. } | Verify::Basic => None,
+    };
+    let chooses_place = matches!(description.verify, Verify::Token { .. });
+    let lacks_place = settings.place.is_none()
+        && matches!(description.verify, Verify::Token { place: Place::Unnamed(_), .. });
+    let has_timestamp = signed.is_some_and(|signed| signed.timestamp.is_some());
+    let is_meta = description.handshake == Some(Handshake::MetaHubChallenge);
+    let error = |message: String| section.reading().error(section.span(), message, None);
+    for (key, is_needed, is_given) in [
+        ("header', 'query' or 'path_prefix", lacks_place, settings.place.is_some()),
+        ("webhook_id", description.variables().contains(&"webhook_id"), !settings.variables.is_empty()),
+        ("verify_token", is_meta, section.get("verify_token").is_some()),
+        ("organization_id", description.body_check.is_some(), settings.organization_id.is_some()),
+        ("public_url", description.reads_url(), settings.public_url.is_some()),
+    ] {
+        if is_needed && !is_given {
+            error(format!("the sender '{name}' needs '{key}'"));
+        }
+    }
+    for (key, has_meaning, is_given) in [
+        ("header', 'query' or 'path_prefix", chooses_place, settings.place.is_some()),
+        ("webhook_id", description.variables().contains(&"webhook_id"), !settings.variables.is_empty()),
+        ("verify_token", is_meta, settings.verify_token.is_some()),
+        ("organization_id", description.body_check.is_some(), settings.organization_id.is_some()),
+        ("tolerance", has_timestamp, settings.tolerance_seconds.is_some()),
+        ("handshake", description.handshake.is_some(), section.get("handshake").is_some()),
+    ] {
+        if is_given && !has_meaning {
+            error(format!("'{key}' means nothing for the sender '{name}'"));
         }
     }
 }
 
-fn secret(value: Value<'_, '_>, sender: Option<&Sender>, around: &Surroundings<'_>) -> Option<Secret> {
-    let secret = around.secret(value)?;
-    if let Some(sender) = sender {
-        if !secret.expose().iter().all(|byte| (sender.alphabet)(*byte)) || secret.len() > 256 {
-            let message = format!("{} accepts only 1 to 256 of A-Z a-z 0-9 _ - in a secret", sender.name);
-            value.reading().error(value.span(), message, None);
-            return None;
-        }
-        if secret.len() < sender.fair_length {
-            let message = format!(
-                "this secret has {} characters; {} or more are hard to guess",
-                secret.len(),
-                sender.fair_length
-            );
-            value.reading().warning(
-                value.span(),
-                message,
-                Some("'openssl rand -hex 32' makes a good one".to_owned()),
-            );
-        }
+fn body_limit(value: Value<'_, '_>) -> Option<u64> {
+    const MOST: u64 = 32 << 20;
+    let Size(bytes) = value.parse()?;
+    let fits = (1..=MOST).contains(&bytes);
+    if !fits {
+        value.reading().error(value.span(), "expected a size from 1 to 32MiB", None);
     }
-    Some(secret)
-}
-
-fn known_networks(name: &str) -> Option<&'static [&'static str]> {
-    SENDERS.iter().find(|sender| sender.name == name).map(|sender| sender.networks)
+    fits.then_some(bytes)
 }

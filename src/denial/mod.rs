@@ -1,12 +1,14 @@
 //! Every reason to refuse a request, and every fact about each, in exhaustive matches.
 
 mod ambiguity;
+mod delivery;
 
 use std::num::NonZeroU64;
 
 use http::StatusCode;
 
 pub use ambiguity::Ambiguity;
+pub use delivery::DeliveryFault;
 
 /// Why a request was refused, or could not be answered by the CRM.
 ///
@@ -33,10 +35,8 @@ pub enum Denial {
     CredentialExpired,
     /// The right key, revoked.
     CredentialRevoked,
-    /// A webhook delivery without the secret.
-    WebhookSecretMissing,
-    /// A webhook delivery with a secret that is not live.
-    WebhookSecretWrong,
+    /// A webhook delivery that was not believed.
+    Delivery(DeliveryFault),
     /// Too many refused credentials from this address; the time is until the next attempt is looked at.
     TooManyFailures(RetryAfter),
     /// The client's address is not on the allowlist that decides.
@@ -80,8 +80,8 @@ impl RetryAfter {
     }
 }
 
-/// Every value of [`Denial::reason`], in the order of [`Denial::index`].
-pub const REASONS: [&str; 23] = [
+/// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
+const OWN_REASONS: [&str; 21] = [
     "ambiguous",
     "method",
     "expectation",
@@ -91,8 +91,6 @@ pub const REASONS: [&str; 23] = [
     "unknown",
     "expired",
     "revoked",
-    "webhook_secret_missing",
-    "webhook_secret_wrong",
     "too_many_failures",
     "address",
     "scope",
@@ -107,6 +105,31 @@ pub const REASONS: [&str; 23] = [
     "upstream_broken",
 ];
 
+/// Every value of [`Denial::reason`], in the order of [`Denial::index`].
+pub const REASONS: [&str; OWN_REASONS.len() + DeliveryFault::ALL.len()] = all_reasons();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses an index out of range")]
+const fn all_reasons() -> [&'static str; OWN_REASONS.len() + DeliveryFault::ALL.len()] {
+    let mut all = [""; OWN_REASONS.len() + DeliveryFault::ALL.len()];
+    let mut at = 0;
+    while at < OWN_REASONS.len() {
+        all[at] = OWN_REASONS[at];
+        at += 1;
+    }
+    let mut at = 0;
+    while at < DeliveryFault::ALL.len() {
+        all[OWN_REASONS.len() + at] = DeliveryFault::ALL[at].reason();
+        at += 1;
+    }
+    all
+}
+
+impl From<DeliveryFault> for Denial {
+    fn from(fault: DeliveryFault) -> Self {
+        Self::Delivery(fault)
+    }
+}
+
 impl Denial {
     /// Position in [`REASONS`].
     pub const fn index(self) -> usize {
@@ -120,20 +143,19 @@ impl Denial {
             Self::CredentialUnknown => 6,
             Self::CredentialExpired => 7,
             Self::CredentialRevoked => 8,
-            Self::WebhookSecretMissing => 9,
-            Self::WebhookSecretWrong => 10,
-            Self::TooManyFailures(_) => 11,
-            Self::AddressNotAllowed => 12,
-            Self::ScopeMissing => 13,
-            Self::RateLimited(_) => 14,
-            Self::BodyTooLarge => 15,
-            Self::BodyTooSlow => 16,
-            Self::BodyBroken => 17,
-            Self::Overloaded => 18,
-            Self::UpstreamUnreachable => 19,
-            Self::UpstreamConnectTimeout => 20,
-            Self::UpstreamTimeout => 21,
-            Self::UpstreamBroken => 22,
+            Self::Delivery(fault) => OWN_REASONS.len() + fault.index(),
+            Self::TooManyFailures(_) => 9,
+            Self::AddressNotAllowed => 10,
+            Self::ScopeMissing => 11,
+            Self::RateLimited(_) => 12,
+            Self::BodyTooLarge => 13,
+            Self::BodyTooSlow => 14,
+            Self::BodyBroken => 15,
+            Self::Overloaded => 16,
+            Self::UpstreamUnreachable => 17,
+            Self::UpstreamConnectTimeout => 18,
+            Self::UpstreamTimeout => 19,
+            Self::UpstreamBroken => 20,
         }
     }
 
@@ -158,8 +180,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
-            | Self::WebhookSecretMissing
-            | Self::WebhookSecretWrong => StatusCode::UNAUTHORIZED,
+            | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
             Self::AddressNotAllowed | Self::ScopeMissing => StatusCode::FORBIDDEN,
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -178,8 +199,8 @@ impl Denial {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::ExpectationUnknown => "expectation-failed",
             Self::TargetTooLong => "target-too-long",
-            Self::CredentialMissing | Self::WebhookSecretMissing => "credential-missing",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::WebhookSecretWrong => {
+            Self::CredentialMissing => "credential-missing",
+            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
                 "credential-not-accepted"
             }
             Self::CredentialExpired => "key-expired",
@@ -206,8 +227,8 @@ impl Denial {
             Self::MethodNotAllowed => "This method is not served here",
             Self::ExpectationUnknown => "This expectation is not known here",
             Self::TargetTooLong => "The request target is too long",
-            Self::CredentialMissing | Self::WebhookSecretMissing => "A credential is needed",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::WebhookSecretWrong => {
+            Self::CredentialMissing => "A credential is needed",
+            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
                 "The credential was not accepted"
             }
             Self::CredentialExpired => "The key has expired",
@@ -240,9 +261,7 @@ impl Denial {
             Self::CredentialMissing => {
                 "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'."
             }
-            Self::WebhookSecretMissing | Self::WebhookSecretWrong => {
-                "Register the webhook again with the secret that is configured here."
-            }
+            Self::Delivery(_) => "Register the webhook again with the secret that is configured here.",
             Self::CredentialMalformed | Self::CredentialUnknown => {
                 "Check that the whole key was copied, with nothing before or after it; ask for a new one if it was."
             }
@@ -272,8 +291,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
-            | Self::WebhookSecretMissing
-            | Self::WebhookSecretWrong
+            | Self::Delivery(_)
             | Self::TooManyFailures(_) => true,
             Self::Ambiguous(_)
             | Self::MethodNotAllowed
@@ -308,8 +326,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
-            | Self::WebhookSecretMissing
-            | Self::WebhookSecretWrong
+            | Self::Delivery(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
             | Self::BodyTooLarge
@@ -332,8 +349,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
-            | Self::WebhookSecretMissing
-            | Self::WebhookSecretWrong
+            | Self::Delivery(_)
             | Self::TooManyFailures(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
@@ -358,7 +374,10 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::UpstreamBroken.index(), REASONS.len() - 1);
+        assert_eq!(Denial::UpstreamBroken.index(), OWN_REASONS.len() - 1);
+        for fault in DeliveryFault::ALL {
+            assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
+        }
         assert_eq!(RetryAfter::from_wait(Duration::from_millis(1)).seconds(), 1);
         assert_eq!(RetryAfter::from_wait(Duration::ZERO).seconds(), 1);
         assert_eq!(RetryAfter::from_wait(Duration::from_millis(2001)).seconds(), 3);

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use http::uri::PathAndQuery;
 
-use crate::credential::webhook::token::without_parameter;
+use crate::credential::webhook::place::without_parameter;
 use crate::limits::limiter::Taken;
 use crate::policy::scope::ScopeName;
 use crate::request_head::target::Target;

@@ -4,6 +4,7 @@
 //! [`Admitted`] has private fields and is made only here, so what was not judged cannot be forwarded.
 
 mod admitted;
+mod delivery;
 mod repeated;
 
 use std::net::IpAddr;
@@ -13,15 +14,15 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 
 pub use admitted::Admitted;
-use admitted::{Query, without_override};
+use admitted::without_override;
+use delivery::Arrival;
+pub use delivery::Webhook;
 use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
 use crate::credential::api_key::{self, DigestMemo};
 use crate::credential::places::{Places, Presented};
-use crate::credential::webhook::Proof;
-use crate::credential::webhook::token::{TokenPlace, without_parameter};
 use crate::denial::{Ambiguity, Denial};
 use crate::keys::set::{Holder, KeySet};
 use crate::limits::failures::Failures;
@@ -30,7 +31,7 @@ use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{PathPattern, ScopeName, Scopes};
-use crate::request_head::fields::{ListedNames, same_name};
+use crate::request_head::fields::ListedNames;
 use crate::request_head::{self, Head};
 
 /// Everything that decides, immutable; a reload makes another one.
@@ -71,25 +72,6 @@ pub enum PresentedKey {
     Removed,
     /// Left in: the keys are the CRM's own.
     Forwarded,
-}
-
-/// A path that a sender delivers to.
-#[derive(Debug)]
-pub struct Webhook {
-    /// Its name in metrics and logs.
-    pub name: Arc<str>,
-    /// The public path.
-    pub path: Box<str>,
-    /// Methods that a delivery may have.
-    pub methods: Vec<Method>,
-    /// How a delivery is proved.
-    pub proof: Proof,
-    /// From where deliveries come; empty for the gate's own list.
-    pub allow_from: Allowlist,
-    /// The path at the CRM, if another one.
-    pub upstream_path: Option<Box<str>>,
-    /// Its record.
-    pub stats: Arc<RouteStats>,
 }
 
 /// A path that was written down.
@@ -152,7 +134,9 @@ impl Gate {
         trail.client = Some(client);
         let head = request_head::judge(parts, &self.listed_names)?;
         match self.route(head.target.path(), trail) {
-            Destination::Webhook(webhook) => self.delivery(&webhook, parts, head, client, failures, trail),
+            Destination::Webhook(webhook) => {
+                self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
+            }
             Destination::Public => self.keyless(parts, head, client, trail),
             Destination::Api => self.with_key(parts, head, client, now, failures, trail),
         }
@@ -171,13 +155,15 @@ impl Gate {
         let stored = |segment: &str| {
             let long = segment.len() >= api_key::FEWEST_BYTES;
             long && (self.keys.knows(segment.as_bytes())
-                || self.webhooks.iter().any(|it| it.proof.is_secret(segment.as_bytes())))
+                || self.webhooks.iter().any(|it| it.sender.is_secret(segment.as_bytes())))
         };
         path.contains('%') || presented() || path.split('/').any(stored)
     }
 
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
-        if let Some(webhook) = self.webhooks.iter().find(|webhook| *webhook.path == *path) {
+        if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
+            // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
+            trail.path_is_secret |= webhook.sender.path_prefix().is_some();
             trail.stats = Arc::clone(&webhook.stats);
             trail.webhook = Some(Arc::clone(webhook));
             return Destination::Webhook(Arc::clone(webhook));
@@ -284,56 +270,6 @@ impl Gate {
         Ok(strip)
     }
 
-    fn delivery(
-        &self,
-        webhook: &Webhook,
-        parts: &Parts,
-        head: Head,
-        client: ClientAddr,
-        failures: &Failures,
-        trail: &mut Trail,
-    ) -> Result<Admitted, Denial> {
-        let list = if webhook.allow_from.is_open() { &self.allow_from } else { &webhook.allow_from };
-        list.permit(client)?;
-        if !webhook.methods.contains(&parts.method) {
-            return Err(Denial::MethodNotAllowed);
-        }
-        let proved = webhook.proof.by_head(&parts.headers, head.target.query()).map_err(|denial| {
-            if denial.is_authentication_failure() {
-                failures.refuse(denial, client.group(), self.failure_rate)
-            } else {
-                denial
-            }
-        })?;
-        trail.caller = Caller::Keyless;
-        let mut strip = self.own_keys(parts, &head);
-        let Proof::Token(token) = &webhook.proof;
-        let query = match token.place() {
-            TokenPlace::Header(name) => {
-                strip.extend(same_names(&parts.headers, name));
-                without_override(&head.target)
-            }
-            TokenPlace::Query(name) => {
-                Query::Without(without_parameter(head.target.query().unwrap_or_default(), name))
-            }
-        };
-        let path_and_query = query.with_path(head.target.path(), head.target.query());
-        if contains(path_and_query.as_bytes(), proved.presented.expose()) {
-            trail.path_is_secret = true;
-            return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
-        }
-        strip.extend(holding(&parts.headers, proved.presented.expose()));
-        Ok(Admitted {
-            target: head.target,
-            strip,
-            query,
-            upstream_path: webhook.upstream_path.clone(),
-            scope: None,
-            taken: None,
-            wants_upgrade: false,
-        })
-    }
-
     fn keyless(
         &self,
         parts: &Parts,
@@ -388,8 +324,4 @@ impl Trail {
             path_is_secret: false,
         }
     }
-}
-
-fn same_names<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = HeaderName> + 'a {
-    headers.keys().filter(move |given| same_name(given.as_str(), name.as_str())).cloned()
 }

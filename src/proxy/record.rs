@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
 use crate::credential::api_key;
-use crate::denial::Denial;
+use crate::denial::{DeliveryFault, Denial};
 use crate::gate::Trail;
 use crate::outcome::{Ending, Outcome, RequestId};
 use crate::policy::scope::ScopeName;
@@ -123,7 +123,9 @@ impl Record {
         self.status = Some(status);
         self.denial = denial;
         self.proxy.metrics.answered(&self.trail, status, denial);
-        if let (Some(Denial::WebhookSecretMissing), Some(webhook)) = (denial, &self.trail.webhook) {
+        if let (Some(Denial::Delivery(DeliveryFault::SecretMissing)), Some(webhook)) =
+            (denial, &self.trail.webhook)
+        {
             self.proxy.telegram.secret_missing(&webhook.name);
         }
     }

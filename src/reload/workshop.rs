@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::credential::webhook::Proof;
-use crate::credential::webhook::token::Token;
 use crate::gate::{Gate, Route, Webhook};
 use crate::keys::key::Key;
 use crate::keys::set::KeySet;
@@ -70,7 +68,7 @@ impl Workshop {
                 name: (*webhook.name).into(),
                 path: webhook.path.clone(),
                 methods: webhook.methods.clone(),
-                proof: Proof::Token(Token::new(webhook.place.clone(), webhook.secrets.clone())),
+                sender: Arc::clone(&webhook.sender),
                 allow_from: Allowlist::new(webhook.allow_from.clone()),
                 upstream_path: webhook.upstream_path.clone(),
                 stats: self.metrics.route(&webhook.name),

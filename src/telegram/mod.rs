@@ -31,7 +31,7 @@ pub struct Bot {
     pub webhook: Arc<str>,
     /// What Telegram should deliver to.
     pub url: String,
-    /// What Telegram should send along: the first of the webhook's secrets.
+    /// What Telegram should send along: the first of the webhook's secrets that has no end.
     secret: Secret,
     /// The section.
     pub settings: Telegram,
@@ -56,7 +56,7 @@ impl Bot {
     pub fn of(webhook: &config::Webhook) -> Option<Result<Self, BotError>> {
         let settings = webhook.telegram.clone()?;
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let secret = match webhook.secrets.first() {
+        let secret = match webhook.sender.lasting_secret() {
             None => return Some(Err(BotError::NoSecret(webhook.name.clone()))),
             Some(secret) if secret.len() > MOST_SECRET_BYTES || !secret.expose().iter().all(fits) => {
                 return Some(Err(BotError::Secret(webhook.name.clone())));

@@ -65,8 +65,13 @@ fn the_example_configuration_is_accepted() {
             .current_dir(folder.path())
             .envs([
                 ("TELEGRAM_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef"),
-                ("TELEGRAM_WEBHOOK_SECRET_NEW", "0123456789abcdef0123456789abcdee"),
                 ("TELEGRAM_BOT_TOKEN", "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"),
+                ("TELEGRAM_WEBHOOK_SECRET_OLD", "0123456789abcdef0123456789abcdee"),
+                ("META_APP_SECRET", "0123456789abcdef0123456789abcdee"),
+                ("META_VERIFY_TOKEN", "0123456789abcdef"),
+                ("ESPOCRM_SECRET", "0123456789abcdef"),
+                ("SALESFORCE_SECRET", "0123456789abcdef"),
+                ("HUBSPOT_SECRET", "0123456789abcdef"),
                 ("CRM_TOKEN", "x"),
             ])
             .output()

@@ -32,4 +32,7 @@ mod telegram_watch;
 mod tidy;
 mod trouble;
 mod upgrade;
+mod webhook_config;
+mod webhook_replay;
+mod webhook_verify;
 mod webhooks;

@@ -69,3 +69,34 @@ fn networks_of_the_sender() {
     assert_eq!(from("91.108.6.1"), 200);
     assert_eq!(from("198.51.100.1"), 403);
 }
+
+#[test]
+fn a_secret_in_the_path_is_neither_logged_nor_forwarded() {
+    let crm = Crm::usual();
+    let gateway = gateway(
+        &crm,
+        "[[webhook]]\nname = \"old\"\npath = \"/old\"\npath_prefix = \"/old/\"\nsecrets = [\"env:OLD\"]\nupstream_path = \"/hook\"\n",
+    );
+    assert_eq!(gateway.post(&format!("/old/{OLD}?a=1"), &[], "x").status, 200);
+    assert!(crm.seen.last().starts_with("POST /hook?a=1 HTTP/1.1\r\n"), "{}", crm.seen.last());
+    for path in ["/old".to_owned(), "/old/".to_owned(), "/old/no".to_owned(), format!("/old/{OLD}/x")] {
+        assert_eq!(gateway.post(&path, &[], "x").status, 401, "{path}");
+    }
+    assert_eq!(gateway.post(&format!("/old/{OLD}?b={OLD}"), &[], "x").status, 400, "no copy in the query");
+    assert_eq!(crm.seen.count(), 1);
+    assert!(gateway.log(6).iter().all(|line| !line.to_string().contains(OLD)));
+}
+
+/// A secret that has ended opens nothing, though it is still written down.
+#[test]
+fn secrets_end() {
+    let crm = Crm::usual();
+    let gateway = gateway(
+        &crm,
+        "[[webhook]]\nname = \"bot\"\npath = \"/bot\"\nsender = \"telegram\"\nsecrets = [\"env:NEW\", { secret = \"env:OLD\", until = 2020-01-01T00:00:00Z }]\n",
+    );
+    let from = |secret: &str| {
+        gateway.post("/bot", &[&format!("X-Telegram-Bot-Api-Secret-Token: {secret}")], "{}").status
+    };
+    assert_eq!((from(NEW), from(OLD)), (200, 401));
+}

@@ -1,48 +1,69 @@
-//! What a webhook sender proves itself with. [`Proof`] names the scheme; today every scheme is a shared [`token`]. A
-//! signature scheme is one more variant: it needs the body, so it is proved after the body was read, and before its first
-//! byte goes on.
+//! What webhook senders prove their deliveries with: one engine, and senders as data ([`description`]).
+//!
+//! [`Sender::prove`] is the whole decision, in straight-line order: network, handshake, selecting fields, then a secret or a
+//! signature, then what the body must say. The rules are stricter than most senders' own libraries: one spelling, one
+//! field, both bounds of a time window.
 
+pub mod crypto;
+pub mod description;
+pub mod handshake;
+pub mod json;
+pub mod place;
 pub mod strict_json;
 pub mod telegram;
-pub mod token;
+pub mod template;
 
-use http::HeaderMap;
+mod form;
+mod message;
+mod replay;
+mod sender;
+mod settings;
+mod signature;
+mod timestamp;
+mod token;
+mod twilio;
+mod url;
+mod xml;
 
-use crate::denial::Denial;
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
 use crate::secret::Secret;
-use token::Token;
+pub use handshake::Answer;
+pub use replay::ReplayKey;
+pub use sender::Sender;
+pub use settings::{HandshakeMode, LiveSecret, ReplayMode, Settings};
 
-/// The scheme of one webhook.
-#[derive(Debug)]
-pub enum Proof {
-    /// A secret that travels with each delivery.
-    Token(Token),
+/// One request to a webhook, as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The URL that the sender called: the configured public base and the raw target. Read only where
+    /// [`Sender::needs_url`].
+    pub url: &'a str,
+    /// The raw path.
+    pub path: &'a str,
+    /// The raw query, without `?`.
+    pub query: Option<&'a str>,
+    /// All fields, repetitions included.
+    pub headers: &'a HeaderMap,
+    /// The raw body; read only where [`Sender::needs_body`].
+    pub body: &'a [u8],
+    /// The client's address, where the sender's networks are enforced here.
+    pub peer: Option<IpAddr>,
 }
 
-impl Proof {
-    /// True if `text` is one of the live secrets.
-    pub fn is_secret(&self, text: &[u8]) -> bool {
-        match self {
-            Self::Token(token) => token.is_secret(text),
-        }
-    }
-
-    /// Proves a delivery by its head alone.
-    ///
-    /// # Errors
-    /// [`Denial::WebhookSecretMissing`], [`Denial::WebhookSecretWrong`] or an ambiguity (the secret twice).
-    pub fn by_head(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Proved, Denial> {
-        match self {
-            Self::Token(token) => token.verify(headers, query),
-        }
-    }
-}
-
-/// A delivery that is genuine, and which of the live secrets said so.
+/// A delivery that is genuine.
 #[derive(Clone, Debug)]
 pub struct Proved {
-    /// Position in the configured list.
-    pub secret_index: usize,
-    /// What was presented, so that no copy of it goes on.
-    pub presented: Secret,
+    /// Which of the configured secrets said so; `None` for an unsigned handshake.
+    pub secret_index: Option<usize>,
+    /// What tells this delivery from others; `None` where nothing does, or nothing should.
+    pub replay_key: Option<ReplayKey>,
+    /// The secret that travelled with it, so that no copy of it goes on.
+    pub presented: Option<Secret>,
+    /// The answer to a handshake, where Sidelock gives it.
+    pub handshake: Option<Answer>,
 }
