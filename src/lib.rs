@@ -34,11 +34,13 @@ pub mod gate;
 
 pub mod metrics;
 
-// 9: text to the types above
+// 9: text to the types above; the record of who changed what
+pub mod changes;
 pub mod config;
 
-// 10 and 11: hyper and pingora
+// 10 and 11: hyper and pingora; the key file edited by commands
 pub mod admin;
+pub mod editing;
 pub mod proxy;
 
 pub mod reload;

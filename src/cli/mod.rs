@@ -6,8 +6,10 @@
 mod check;
 mod demo;
 mod keys;
+mod log;
 mod reload;
 mod run;
+mod terminal;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -40,8 +42,10 @@ enum Verb {
     Check(check::Opts),
     /// Make the running process look at its files now, and say what came of it
     Reload(reload::Opts),
-    /// Make keys
+    /// Make, list, change, rotate, revoke, import and prune keys
     Keys(keys::Opts),
+    /// Show what was changed by commands, and verify the record of it
+    Log(log::Opts),
 }
 
 /// Why a verb ended without success.
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
         Verb::Keys(opts) => keys::run(&find(config), opts),
+        Verb::Log(opts) => log::run(&find(config), &opts),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -234,10 +234,10 @@ impl Gate {
     /// The holder of the presented key, noted in the trail also where the key is no longer good.
     fn prove(&self, claim: &Presented<'_>, now: Now, trail: &mut Trail) -> Result<Arc<Holder>, Denial> {
         match self.keys.prove(&trail.memo.digest(claim.text), now.wall) {
-            Ok(holder) => {
-                holder.state.used(now.wall);
-                trail.caller = Caller::Key(Arc::clone(holder));
-                Ok(Arc::clone(holder))
+            Ok(proved) => {
+                proved.used(now.wall);
+                trail.caller = Caller::Key(Arc::clone(proved.holder));
+                Ok(Arc::clone(proved.holder))
             }
             Err(unproved) => {
                 if let Some(holder) = unproved.holder {
