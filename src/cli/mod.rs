@@ -43,7 +43,7 @@ enum Verb {
     /// Make the running process look at its files now, and say what came of it
     Reload(reload::Opts),
     /// Make, list, change, rotate, revoke, import and prune keys
-    Keys(keys::Opts),
+    Keys(Box<keys::Opts>),
     /// Show what was changed by commands, and verify the record of it
     Log(log::Opts),
 }
@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
         Verb::Run(opts) => run::run(&find(config), &opts),
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
-        Verb::Keys(opts) => keys::run(&find(config), opts),
+        Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Log(opts) => log::run(&find(config), &opts),
     };
     match done {

@@ -87,7 +87,7 @@ impl Work {
 
     /// Adds a key at the end.
     #[must_use]
-    pub fn add(mut self, key: NewKey) -> Self {
+    pub fn with_new(mut self, key: NewKey) -> Self {
         self.added.push(key);
         self
     }
@@ -267,11 +267,10 @@ impl Desk {
 
 /// A file that is mounted on its own can be written but not replaced.
 fn not_replaced(error: std::io::Error) -> ApplyError {
-    match error.kind() {
-        std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::CrossesDevices => {
-            ApplyError::ReadOnly(format!("it is mounted on its own and cannot be replaced ({error})"))
-        }
-        _ => ApplyError::Write(error),
+    if matches!(error.kind(), std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::CrossesDevices) {
+        ApplyError::ReadOnly(format!("it is mounted on its own and cannot be replaced ({error})"))
+    } else {
+        ApplyError::Write(error)
     }
 }
 

@@ -34,12 +34,43 @@ pub(super) fn edit(block: &str, fields: &[Field]) -> Result<String, EditError> {
 pub(super) fn fields(block: &str) -> Result<Vec<(String, String)>, EditError> {
     let mut document = parse(block)?;
     let table = table_of(&mut document)?;
-    let text = |item: &Item| match item {
-        Item::Table(table) => table.clone().into_inline_table().to_string(),
-        Item::None | Item::Value(_) | Item::ArrayOfTables(_) => item.to_string(),
-    };
-    let fields = table.iter().map(|(name, item)| (name.to_owned(), shortened(text(item).trim())));
+    let fields = table.iter().map(|(name, item)| (name.to_owned(), shortened(&bare_item(item))));
     Ok(fields.collect())
+}
+
+fn bare_item(item: &Item) -> String {
+    match item {
+        Item::None => String::new(),
+        Item::Value(value) => bare(value),
+        Item::Table(table) => bare_table(table.iter()),
+        Item::ArrayOfTables(tables) => {
+            let tables: Vec<String> = tables.iter().map(|table| bare_table(table.iter())).collect();
+            format!("[{}]", tables.join(", "))
+        }
+    }
+}
+
+/// A value on one line, without the comments and spaces around it and within it.
+fn bare(value: &Value) -> String {
+    match value {
+        Value::Array(array) => {
+            let items: Vec<String> = array.iter().map(bare).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::InlineTable(table) => {
+            let entries: Vec<String> =
+                table.iter().map(|(name, value)| format!("{name} = {}", bare(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            value.clone().decorated("", "").to_string()
+        }
+    }
+}
+
+fn bare_table<'t>(entries: impl Iterator<Item = (&'t str, &'t Item)>) -> String {
+    let entries: Vec<String> = entries.map(|(name, item)| format!("{name} = {}", bare_item(item))).collect();
+    format!("{{ {} }}", entries.join(", "))
 }
 
 fn parse(text: &str) -> Result<DocumentMut, EditError> {
@@ -57,8 +88,14 @@ fn set(table: &mut Table, Field { name, setting }: &Field) -> Result<(), EditErr
         return Ok(());
     }
     if let (Setting::List(wanted), Some(Item::Value(Value::Array(array)))) = (setting, table.get_mut(name)) {
-        reconcile(array, wanted);
-        return Ok(());
+        let same = array.iter().map(Value::as_str).eq(wanted.iter().map(|text| Some(text.as_str())));
+        let over_lines = array.to_string().contains('\n');
+        if over_lines {
+            reconcile(array, wanted);
+        }
+        if same || over_lines {
+            return Ok(());
+        }
     }
     let mut new: Value = setting.toml().parse().map_err(|_| EditError::Form)?;
     if let Some(Item::Value(old)) = table.get_mut(name) {
@@ -72,7 +109,8 @@ fn set(table: &mut Table, Field { name, setting }: &Field) -> Result<(), EditErr
     Ok(())
 }
 
-/// Takes out what is not wanted and adds what is missing: the rest of a list stays as it was written.
+/// Takes out what is not wanted and adds what is missing: a list over several lines, which can hold comments, otherwise
+/// stays as it was written.
 fn reconcile(array: &mut Array, wanted: &[String]) {
     array.retain(|item| item.as_str().is_some_and(|text| wanted.iter().any(|it| it == text)));
     for text in wanted {
@@ -160,5 +198,6 @@ mod tests {
     fn digests_are_cut_short() {
         assert_eq!(shortened("\"sha256:0123456789abcdef\", 1"), "\"sha256:0123456789ab…\", 1");
         assert_eq!(fields(BLOCK).unwrap()[2].1, "{ digest = \"sha256:0123456789ab…\" }");
+        assert_eq!(fields(BLOCK).unwrap()[1].1, "[\"x\", \"y\"]");
     }
 }

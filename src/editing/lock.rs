@@ -33,9 +33,12 @@ impl Lock {
         let path = beside(file, "lock");
         let is_new = !path.exists();
         let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let held = opened.map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => LockError::ReadOnly(error),
-            _ => LockError::Failed(path.clone(), error),
+        let held = opened.map_err(|error| {
+            if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+                LockError::ReadOnly(error)
+            } else {
+                LockError::Failed(path.clone(), error)
+            }
         })?;
         if is_new && let Ok(owner) = std::fs::metadata(file) {
             // Whoever may edit the key file may lock it; if it cannot be given away, it is theirs already.

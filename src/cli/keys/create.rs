@@ -51,7 +51,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let bench = Bench::open(path, if opts.print { Purpose::Look } else { Purpose::Change })?;
     let key = PlainKey::generate().map_err(|error| Failure::Failed(error.to_string()))?;
     let new = opts.new_key(&key, &bench)?;
-    let draft = bench.draft(&Work::default().add(new.clone()))?;
+    let draft = bench.draft(&Work::default().with_new(new.clone()))?;
     let told = format!("Key {} for '{}'.", new.id, plain(&new.title));
     let format = Format::of(opts.json);
     let handing = opts.output.prepare(&key)?;
@@ -59,7 +59,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         return handing.beside_toml(&draft.toml, &told, format);
     }
     match bench.apply("create", &draft)? {
-        Conclusion::ToApply { why, toml } => Err(handing.to_apply(&why, &toml, &told, format)),
+        Conclusion::ToApply { why, toml } => Err(handing.apply_elsewhere(&why, &toml, &told, format)),
         Conclusion::Done => {
             let expires = match &new.lifetime {
                 Lifetime::Until(until) => Some(until.rfc3339()),

@@ -112,7 +112,7 @@ impl Handing<'_> {
     }
 
     /// The key file is not to be written here: the TOML to apply, and the key that it is for.
-    pub(super) fn to_apply(self, why: &str, toml: &str, told: &str, format: Format) -> Failure {
+    pub(super) fn apply_elsewhere(self, why: &str, toml: &str, told: &str, format: Format) -> Failure {
         self.aside(told);
         to_apply(why, toml, format)
     }

@@ -113,7 +113,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         [one] => format!("Imported as {}.", one.id),
         several => format!("Imported {} keys.", several.len()),
     };
-    let work = new.into_iter().fold(Work::default(), Work::add);
+    let work = new.into_iter().fold(Work::default(), Work::with_new);
     let value = serde_json::json!({ "imported": told });
     bench.change("import", &work, Format::of(opts.json), (&done, value))
 }

@@ -80,7 +80,7 @@ fn rotate(bench: &Bench, at: usize, key: &Key, opts: &Opts) -> Result<(), Failur
     let told = format!("New secret of key {}; {}.", view::name(key), fate(previous));
     let format = Format::of(opts.json);
     match bench.apply("rotate", &draft)? {
-        Conclusion::ToApply { why, toml } => Err(handing.to_apply(&why, &toml, &told, format)),
+        Conclusion::ToApply { why, toml } => Err(handing.apply_elsewhere(&why, &toml, &told, format)),
         Conclusion::Done => {
             let until = previous.and_then(|previous| match previous.ends {
                 Ends::At(until) => Some(until.rfc3339()),

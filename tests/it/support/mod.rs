@@ -3,6 +3,7 @@
 pub mod client;
 pub mod crm;
 pub mod gateway;
+pub mod office;
 
 use std::time::{Duration, Instant};
 
