@@ -26,7 +26,7 @@ pub(super) struct Opts {
 }
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
-    let loading = load(path, &Environment::Process);
+    let loading = load(path, &Environment::Unread);
     let Some(loaded) = &loading.loaded else {
         show(&loading);
         return Err(Failure::Mistakes(tally(&loading)));

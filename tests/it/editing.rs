@@ -233,6 +233,18 @@ fn no_change_without_its_line_in_the_record() {
 }
 
 #[test]
+fn keys_can_be_revoked_without_the_other_secrets() {
+    let office = Office::with("");
+    let config = std::fs::read_to_string(office.path("sidelock.toml")).unwrap()
+        + "[[webhook]]\nname = \"t\"\npath = \"/t\"\nsender = \"telegram\"\nsecrets = [\"env:NOT_SET\", \"file:not-there\"]\n";
+    std::fs::write(office.path("sidelock.toml"), config).unwrap();
+    assert_eq!(office.run(&["check"]).status.code(), Some(2));
+    office.done(&["keys", "create", "--title", "x", "--scope", "read"]);
+    office.done(&["keys", "revoke", "x", "--reason", "leaked"]);
+    office.done(&["log", "--changes", "--verify"]);
+}
+
+#[test]
 fn a_link_stays_one_and_the_mode_stays() {
     let office = Office::with("");
     std::fs::create_dir(office.path("real")).unwrap();

@@ -86,7 +86,7 @@ enum Conclusion {
 
 impl Bench {
     fn open(path: &Path, purpose: Purpose) -> Result<Self, Failure> {
-        let desk = Desk::open(path, &Environment::Process, purpose).map_err(|error| match error {
+        let desk = Desk::open(path, &Environment::Unread, purpose).map_err(|error| match error {
             OpenError::Mistakes(loading) => {
                 show_mistakes(&loading);
                 Failure::Mistakes(format!("nothing was done: {}", tally(&loading)))
