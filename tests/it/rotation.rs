@@ -108,6 +108,10 @@ fn check_explains_mistakes_of_rotation_and_revocation() {
         let office = Office::with(&format!("{}{lines}\n", key.block));
         said(&office.run(&["check"]))
     };
+    let office = Office::with(&key.block.replace("Test ", "Te\\u001bst "));
+    assert!(
+        said(&office.run(&["check"])).contains("expected a title of 1 to 200 characters without control")
+    );
     let other = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     for (lines, part) in [
         (format!("previous = {{ digest = \"{other}\" }}"), "expected one of 'until' and 'overlap'"),
