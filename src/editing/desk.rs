@@ -223,7 +223,7 @@ impl Desk {
         if draft.changes.is_empty() {
             return Ok(());
         }
-        let prepared = prepare(&self.target, &draft.text).map_err(ApplyError::Write)?;
+        let prepared = prepare(&self.target, &draft.text).map_err(not_replaced)?;
         self.is_unchanged()?;
         let origin = self.origin(draft, deed);
         let owner = std::fs::metadata(&self.target).map_err(ApplyError::Write)?;
@@ -265,10 +265,14 @@ impl Desk {
     }
 }
 
-/// A file that is mounted on its own can be written but not replaced.
+/// What the system does not allow here is for someone else to apply; anything else is trouble. A file that is mounted on
+/// its own can be written but not replaced.
 fn not_replaced(error: std::io::Error) -> ApplyError {
-    if matches!(error.kind(), std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::CrossesDevices) {
+    use std::io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    if matches!(error.kind(), ResourceBusy | CrossesDevices) {
         ApplyError::ReadOnly(format!("it is mounted on its own and cannot be replaced ({error})"))
+    } else if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
+        ApplyError::ReadOnly(error.to_string())
     } else {
         ApplyError::Write(error)
     }
