@@ -137,6 +137,17 @@ impl WallTime {
         Self(millis)
     }
 
+    /// So much later; saturates in the far future.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// Time since `earlier`; zero if that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
+    }
+
     /// Whole seconds since 1970-01-01T00:00:00Z.
     pub const fn unix_secs(self) -> i64 {
         self.0.div_euclid(1000)

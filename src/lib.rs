@@ -35,11 +35,13 @@ pub mod gate;
 
 pub mod metrics;
 
-// 9: text to the types above
+// 9: text to the types above; the record of who changed what
+pub mod changes;
 pub mod config;
 
-// 10 to 12: hyper and pingora
+// 10 to 12: hyper and pingora; the key file edited by commands
 pub mod admin;
+pub mod editing;
 pub mod telegram;
 
 pub mod proxy;

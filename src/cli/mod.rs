@@ -6,9 +6,11 @@
 mod check;
 mod demo;
 mod keys;
+mod log;
 mod reload;
 mod run;
 mod telegram;
+mod terminal;
 mod webhook;
 
 use std::io::{IsTerminal, Write};
@@ -42,8 +44,10 @@ enum Verb {
     Check(check::Opts),
     /// Make the running process look at its files now, and say what came of it
     Reload(reload::Opts),
-    /// Make keys
-    Keys(keys::Opts),
+    /// Make, list, change, rotate, revoke, import and prune keys
+    Keys(Box<keys::Opts>),
+    /// Show what was changed by commands, and verify the record of it
+    Log(log::Opts),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries
@@ -88,9 +92,10 @@ pub fn main() -> ExitCode {
         Verb::Run(opts) => run::run(&find(config), &opts),
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
-        Verb::Keys(opts) => keys::run(&find(config), opts),
+        Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),
         Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),
+        Verb::Log(opts) => log::run(&find(config), &opts),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,8 +8,9 @@ use std::path::Path;
 use super::client_address::networks;
 use super::reader::{Reading, Section, Value, meant};
 use super::source::{Report, Source};
+use super::units::Span;
 use crate::credential::api_key::KeyDigest;
-use crate::keys::key::{Key, KeyId, Standing, Title};
+use crate::keys::key::{About, Ends, Key, KeyId, Previous, Standing, Title};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{ScopeSet, Scopes};
 
@@ -96,10 +97,8 @@ impl<'r, 's> KeyReader<'r, 's> {
         if revoked == Some(true) {
             self.revoked.extend(id.clone());
         }
-        for note in ["owner", "note"] {
-            // For people; read only to see that it is text.
-            let _text = section.get(note).and_then(|value| value.text());
-        }
+        let previous = self.previous(section.section("previous"));
+        let about = about(&section, revoked == Some(true));
         section.finish();
         Some(Key {
             id: id?,
@@ -112,7 +111,32 @@ impl<'r, 's> KeyReader<'r, 's> {
             allow_from: Allowlist::new(allow_from),
             rate,
             standing: if revoked == Some(true) { Standing::Revoked } else { Standing::Live },
+            previous,
+            about,
         })
+    }
+
+    /// `previous = { digest = "…", until = … }` or `{ digest = "…", overlap = "24h" }`.
+    fn previous(&mut self, section: Section<'r, 's>) -> Option<Previous> {
+        if !section.is_present() {
+            return None;
+        }
+        let digest = section.required("digest").and_then(|value| self.digest(value));
+        let until = section.get("until");
+        let overlap = section.get("overlap");
+        let ends = match (until, overlap) {
+            (Some(until), None) => until.moment().map(Ends::At),
+            (None, Some(overlap)) => overlap.parse().map(|Span(overlap)| Ends::AfterFirstUse(overlap)),
+            (None, None) | (Some(_), Some(_)) => {
+                let help = "`until` is the moment at which the old key stops working, `overlap` the time from the \
+                            first use of the new one, as in overlap = \"24h\"";
+                let message = "expected one of 'until' and 'overlap'";
+                self.reading.error(section.span(), message, Some(help.to_owned()));
+                None
+            }
+        };
+        section.finish();
+        Some(Previous { digest: digest?, ends: ends? })
     }
 
     fn id(&mut self, value: Value<'r, 's>) -> Option<KeyId> {
@@ -167,6 +191,43 @@ impl<'r, 's> KeyReader<'r, 's> {
         };
         self.reading.error(item.span(), format!("no scope is called '{name}'"), Some(help));
     }
+}
+
+/// What is there for people. A revocation that is told but not made is worth a warning: the key still opens.
+fn about(section: &Section<'_, '_>, revoked: bool) -> Option<Box<About>> {
+    let about = About {
+        owner: section.get("owner").and_then(line),
+        note: section.get("note").and_then(|value| value.text()).map(Box::from),
+        reason: section.get("reason").and_then(line),
+        rotated: section.get("rotated").and_then(|value| value.moment()),
+        revoked_at: section.get("revoked_at").and_then(|value| value.moment()),
+        revoked_reason: section.get("revoked_reason").and_then(line),
+    };
+    let told = section.get("revoked_at").or_else(|| section.get("revoked_reason"));
+    if let Some(told) = told.filter(|_| !revoked) {
+        let help = "add 'revoked = true', or delete this line if the key is meant to work".to_owned();
+        section.reading().warning(told.span(), "without 'revoked = true' this key is in use", Some(help));
+    }
+    (about != About::default()).then(|| Box::new(about))
+}
+
+/// A text that stands in tables and logs: one line.
+fn line(value: Value<'_, '_>) -> Option<Box<str>> {
+    let text = value.text()?;
+    if is_line(text) {
+        return Some(text.into());
+    }
+    value.reading().error(
+        value.span(),
+        "expected a text of 1 to 200 characters without control characters",
+        None,
+    );
+    None
+}
+
+/// Whether a text can be an owner or a reason: 1 to 200 characters, none of them a control character.
+pub fn is_line(text: &str) -> bool {
+    (1..=200).contains(&text.chars().take(201).count()) && !text.chars().any(char::is_control)
 }
 
 fn title(value: Value<'_, '_>) -> Option<Title> {

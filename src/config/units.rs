@@ -38,6 +38,17 @@ impl FromStr for Span {
     }
 }
 
+impl std::fmt::Display for Span {
+    /// In the largest unit that needs no fraction, as it would be read back.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+        let fits = |(length, _): &&(u128, &str)| millis > 0 && millis.is_multiple_of(*length);
+        let (length, unit) = units.iter().find(fits).unwrap_or(&(1, "ms"));
+        write!(f, "{}{unit}", millis / length)
+    }
+}
+
 impl FromStr for Size {
     type Err = SizeError;
 
@@ -70,6 +81,9 @@ mod tests {
         assert_eq!("5 min".parse(), Ok(Span(Duration::from_secs(300))));
         assert_eq!("90d".parse(), Ok(Span(Duration::from_secs(90 * 86_400))));
         assert_eq!("16KiB".parse(), Ok(Size(16_384)));
+        for text in ["500ms", "10s", "90min", "25h", "90d", "0ms"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
         for bad in ["", "s", "10", "10x", "-1s", "1.5h", "99999999999999999999d"] {
             assert_eq!(bad.parse::<Span>(), Err(SpanError), "{bad}");
         }

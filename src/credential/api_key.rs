@@ -118,9 +118,23 @@ impl PlainKey {
     /// # Errors
     /// [`NoRandomness`].
     pub fn generate() -> Result<Self, NoRandomness> {
+        let mut id = String::with_capacity(ID_LEN);
+        push_random(&mut id, ID_LEN)?;
+        Self::within(&id)
+    }
+
+    /// A new key that carries `id`; a random id instead if that has not the form of one.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn generate_for(id: &str) -> Result<Self, NoRandomness> {
+        if id.len() == ID_LEN && is_base62(id) { Self::within(id) } else { Self::generate() }
+    }
+
+    fn within(id: &str) -> Result<Self, NoRandomness> {
         let mut text = Zeroizing::new(String::with_capacity(OWN_LEN));
         text.push_str(PREFIX);
-        push_random(&mut text, ID_LEN)?;
+        text.push_str(id);
         text.push('_');
         push_random(&mut text, RANDOM_LEN)?;
         let check = check_sum(&text);
@@ -181,12 +195,20 @@ pub fn is_own(text: &[u8]) -> bool {
     let Some((id, random)) = before.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')) else {
         return false;
     };
-    let base62 = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     id.len() == ID_LEN
         && random.len() == RANDOM_LEN
-        && base62(id)
-        && base62(random)
+        && is_base62(id)
+        && is_base62(random)
         && check_sum(before) == check
+}
+
+fn is_base62(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// The id within an own key with a fitting check sum.
+pub fn own_id(text: &str) -> Option<&str> {
+    is_own(text.as_bytes()).then(|| text.get(PREFIX.len()..PREFIX.len() + ID_LEN)).flatten()
 }
 
 /// CRC-32 (IEEE 802.3) in six base62 digits, most significant first.

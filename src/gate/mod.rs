@@ -221,10 +221,10 @@ impl Gate {
     fn prove(&self, claim: &Presented<'_>, now: Now, trail: &mut Trail) -> Result<Arc<Holder>, Denial> {
         let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
         match self.keys.prove(&digest, now.wall) {
-            Ok(holder) => {
-                holder.state.used(now.wall);
-                trail.caller = Caller::Key(Arc::clone(holder));
-                Ok(Arc::clone(holder))
+            Ok(proved) => {
+                proved.used(now.wall);
+                trail.caller = Caller::Key(Arc::clone(proved.holder));
+                Ok(Arc::clone(proved.holder))
             }
             Err(unproved) => {
                 if let Some(holder) = unproved.holder {

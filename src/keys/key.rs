@@ -1,6 +1,7 @@
 //! One stored key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::WallTime;
 use crate::credential::api_key::KeyDigest;
@@ -39,6 +40,46 @@ pub struct Key {
     pub rate: Option<Rate>,
     /// Whether it was revoked by a line in the file.
     pub standing: Standing,
+    /// The secret that the last rotation replaced, while it is in the file.
+    pub previous: Option<Previous>,
+    /// What the file says for people; `None` if it says nothing, which costs nothing.
+    pub about: Option<Box<About>>,
+}
+
+/// The secret that a rotation replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// SHA-256 of its text.
+    pub digest: KeyDigest,
+    /// When it stops working.
+    pub ends: Ends,
+}
+
+/// When a replaced secret stops working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// `until`: at this moment.
+    At(WallTime),
+    /// `overlap`: so long after the new secret's first use. That moment is known to the running process alone: a restart
+    /// counts anew, from the next use.
+    AfterFirstUse(Duration),
+}
+
+/// What the file says about a key for people and commands; no decision stands on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Who answers for it.
+    pub owner: Option<Box<str>>,
+    /// Anything.
+    pub note: Option<Box<str>>,
+    /// Why it never expires.
+    pub reason: Option<Box<str>>,
+    /// When the present secret took the place of another.
+    pub rotated: Option<WallTime>,
+    /// When it was revoked.
+    pub revoked_at: Option<WallTime>,
+    /// Why it was revoked.
+    pub revoked_reason: Option<Box<str>>,
 }
 
 /// Whether a key was taken out of use by hand.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::key::{Key, Standing};
-use super::state::{KeyState, KeyStates};
+use super::key::{Ends, Key, Standing};
+use super::state::{FirstUse, KeyState, KeyStates};
 use crate::clock::WallTime;
 use crate::credential::api_key::{self, KeyDigest};
 use crate::denial::Denial;
@@ -22,6 +22,64 @@ pub struct Holder {
     pub identity: Identity,
     /// What is known beyond the file.
     pub state: Arc<KeyState>,
+    /// The first use of the present secret, while the end of the one before it counts from there.
+    first_use: Option<Arc<FirstUse>>,
+}
+
+/// Which of a key's two secrets was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// The one that `digest` is of.
+    Current,
+    /// The one that a rotation replaced, within its time.
+    Previous,
+}
+
+/// A key that was proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Proved<'a> {
+    /// Whose it is.
+    pub holder: &'a Arc<Holder>,
+    /// By which secret.
+    pub secret: Secret,
+}
+
+impl Proved<'_> {
+    /// Notes the use at `now`. The first use of a new secret can start the time of the one before it.
+    pub fn used(&self, now: WallTime) {
+        self.holder.state.used(now);
+        if let (Secret::Current, Some(first_use)) = (self.secret, &self.holder.first_use) {
+            first_use.note(now);
+        }
+    }
+}
+
+impl Holder {
+    fn join(key: Key, states: &KeyStates, default_rate: Rate) -> Self {
+        let state = states.of(&key.id, key.rate.unwrap_or(default_rate));
+        let counts = key.previous.is_some_and(|previous| matches!(previous.ends, Ends::AfterFirstUse(_)));
+        let first_use = counts.then(|| state.first_use_of(&key.digest));
+        Self { identity: Identity::of(&key), key, state, first_use }
+    }
+
+    /// The moment at which the replaced secret stops working; `None` without one, and while the new one is unused.
+    pub fn previous_until(&self) -> Option<WallTime> {
+        match self.key.previous?.ends {
+            Ends::At(until) => Some(until),
+            Ends::AfterFirstUse(overlap) => Some(self.first_use.as_ref()?.at()?.after(overlap)),
+        }
+    }
+
+    fn refusal(&self, secret: Secret, now: WallTime) -> Option<Denial> {
+        let is_past = |moment: Option<WallTime>| moment.is_some_and(|moment| moment <= now);
+        match (self.key.standing, secret) {
+            (Standing::Revoked, _) => Some(Denial::CredentialRevoked),
+            (Standing::Live, Secret::Previous) if is_past(self.previous_until()) => {
+                Some(Denial::CredentialExpired)
+            }
+            (Standing::Live, _) => is_past(self.key.expires).then_some(Denial::CredentialExpired),
+        }
+    }
 }
 
 /// The values of `X-Sidelock-Key-Id`, `-Key-Title` and `-Scopes`.
@@ -62,9 +120,9 @@ impl KeySet {
     pub fn join(keys: Vec<Key>, states: &KeyStates, default_rate: Rate) -> Self {
         let mut set = Self::default();
         for key in keys {
-            let state = states.of(&key.id, key.rate.unwrap_or(default_rate));
-            let holder = Arc::new(Holder { identity: Identity::of(&key), key, state });
-            set.by_digest.insert(holder.key.digest, Arc::clone(&holder));
+            let holder = Arc::new(Holder::join(key, states, default_rate));
+            let digests = [Some(holder.key.digest), holder.key.previous.map(|previous| previous.digest)];
+            set.by_digest.extend(digests.into_iter().flatten().map(|digest| (digest, Arc::clone(&holder))));
             set.in_order.push(holder);
         }
         let ids: std::collections::HashSet<_> = set.in_order.iter().map(|holder| &holder.key.id).collect();
@@ -72,20 +130,19 @@ impl KeySet {
         set
     }
 
-    /// The key with this digest, if it may be used now.
+    /// The key with this digest, its own or its replaced one, if it may be used now.
     ///
     /// # Errors
     /// [`Denial::CredentialUnknown`]; or the holder with [`Denial::CredentialRevoked`] or
     /// [`Denial::CredentialExpired`], which only whoever presents the right key gets to hear.
-    pub fn prove(&self, digest: &KeyDigest, now: WallTime) -> Result<&Arc<Holder>, Unproved<'_>> {
+    pub fn prove(&self, digest: &KeyDigest, now: WallTime) -> Result<Proved<'_>, Unproved<'_>> {
         let holder =
             self.by_digest.get(digest).ok_or(Unproved { denial: Denial::CredentialUnknown, holder: None })?;
-        let denial = match (holder.key.standing, holder.key.expires) {
-            (Standing::Revoked, _) => Denial::CredentialRevoked,
-            (Standing::Live, Some(expires)) if expires <= now => Denial::CredentialExpired,
-            (Standing::Live, Some(_) | None) => return Ok(holder),
-        };
-        Err(Unproved { denial, holder: Some(holder) })
+        let secret = if holder.key.digest == *digest { Secret::Current } else { Secret::Previous };
+        match holder.refusal(secret, now) {
+            None => Ok(Proved { holder, secret }),
+            Some(denial) => Err(Unproved { denial, holder: Some(holder) }),
+        }
     }
 
     /// True if `text` is one of the keys, in use or not.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 
 use super::key::KeyId;
 use crate::clock::{Clock, WallTime};
+use crate::credential::api_key::KeyDigest;
 use crate::denial::{Denial, REASONS, RetryAfter};
 use crate::limits::limiter::{Limiter, Taken};
 use crate::limits::rate::Rate;
@@ -22,6 +23,31 @@ pub struct KeyState {
     answered: [AtomicU64; CLASSES.len()],
     denied: [AtomicU64; REASONS.len()],
     last_used_millis: AtomicI64,
+    first_use: ArcSwapOption<FirstUse>,
+}
+
+/// When one secret was first used, as far as this process knows.
+#[derive(Debug)]
+pub struct FirstUse {
+    digest: KeyDigest,
+    /// 0 for never.
+    millis: AtomicI64,
+}
+
+impl FirstUse {
+    /// Notes a use; only the first one counts.
+    pub fn note(&self, now: WallTime) {
+        if self.millis.load(Ordering::Relaxed) == 0 {
+            // Whoever comes second finds it noted, which is as good.
+            let _ = self.millis.compare_exchange(0, now.unix_millis(), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// The first use; `None` if there was none since the start.
+    pub fn at(&self) -> Option<WallTime> {
+        let millis = self.millis.load(Ordering::Relaxed);
+        (millis != 0).then(|| WallTime::from_unix_millis(millis))
+    }
 }
 
 /// All keys' states, by id. Its size is that of the key file: a reload forgets the keys that are gone.
@@ -70,7 +96,18 @@ impl KeyState {
             answered: Default::default(),
             denied: std::array::from_fn(|_| AtomicU64::new(0)),
             last_used_millis: AtomicI64::new(0),
+            first_use: ArcSwapOption::empty(),
         }
+    }
+
+    /// The first use of the secret with this digest. Remembered across reloads until another secret is asked about.
+    pub fn first_use_of(&self, digest: &KeyDigest) -> Arc<FirstUse> {
+        let kept = self.first_use.load_full().filter(|kept| kept.digest == *digest);
+        kept.unwrap_or_else(|| {
+            let new = Arc::new(FirstUse { digest: *digest, millis: AtomicI64::new(0) });
+            self.first_use.store(Some(Arc::clone(&new)));
+            new
+        })
     }
 
     /// The rate in force.

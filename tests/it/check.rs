@@ -140,7 +140,11 @@ fn keys_are_made_shown_once_and_in_force_at_once() {
     let header = format!("X-API-Key: {key}");
     eventually("the new key works", || (gateway.get("/api/x", &[&header]).status == 200).then_some(()));
     let output = sidelock(folder, &["keys", "create", "--title", "x", "--scope", "raed"]);
-    assert!(said(&output).contains("no scope is called 'raed'; known: read, write"), "{}", said(&output));
+    assert!(
+        said(&output).contains("no scope is called 'raed'; did you mean 'read'? known: read, write"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]

@@ -92,3 +92,34 @@ fn the_readme_names_every_metric() {
         assert!(readme.contains(name), "{name}");
     }
 }
+
+/// Every field that the key file may have is in its commented form, and without its comment signs that is accepted.
+#[test]
+fn the_example_key_file_is_accepted() {
+    let example = std::fs::read_to_string(root().join("config/keys.toml")).unwrap();
+    let reader = std::fs::read_to_string(root().join("src/config/key_file.rs")).unwrap();
+    for call in ["get(\"", "required(\"", "section(\""] {
+        for (at, _) in reader.match_indices(call) {
+            let field = reader[at + call.len()..].split('"').next().unwrap();
+            let known = example.contains(field) || field == "confirm_drop_to";
+            assert!(known, "{field}, which the reader takes, is not in config/keys.toml");
+        }
+    }
+    let digest = |text: &str| sidelock::credential::api_key::KeyDigest::of(text.as_bytes()).to_string();
+    let is_setting = |line: &&str| {
+        line.starts_with("[[") || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '))
+    };
+    let lines: Vec<&str> =
+        example.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting).collect();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("previous")).count(), 2);
+    for left_out in ["until", "overlap"] {
+        let text: String = lines
+            .iter()
+            .filter(|line| !line.starts_with("previous") || !line.contains(left_out))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let text = text.replace("sha256:9f2c…", &digest("a")).replace("sha256:31d7…", &digest("b"));
+        let office = crate::support::office::Office::with(&text.replace("read_messages", "read"));
+        office.done(&["check", "--strict"]);
+    }
+}

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Failure;
-use super::keys::new_block;
 use super::run::start_log;
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::load::load_still;
 use crate::credential::api_key::PlainKey;
+use crate::editing::{Lifetime, NewKey};
 use crate::server::Sidelock;
 
 /// What was typed.
@@ -100,9 +100,24 @@ fn make(crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> Result<Made,
     let quarter = Duration::from_secs(90 * 86_400);
     let mut keys =
         String::from("# Two keys of the demo. Save an edit and see it take effect within a second.\n");
-    keys.push_str(&new_block(&reader, "Demo: reads messages and tickets", &["read_messages"], now, quarter));
-    let both = ["read_messages", "send_messages", "manage_tickets"];
-    keys.push_str(&new_block(&writer, "Demo: reads, sends and manages", &both, now, quarter));
+    let block = |key: &PlainKey, title: &str, scopes: &[&str]| {
+        let new = NewKey {
+            id: key.id().to_owned(),
+            title: title.to_owned(),
+            digest: key.digest(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            created: now,
+            lifetime: Lifetime::from(now, quarter),
+            allow_from: Vec::new(),
+            rate: None,
+            owner: None,
+            note: None,
+        };
+        new.block()
+    };
+    keys.push_str(&block(&reader, "Demo: reads messages and tickets", &["read_messages"]));
+    let all = ["read_messages", "send_messages", "manage_tickets"];
+    keys.push_str(&block(&writer, "Demo: reads, sends and manages", &all));
     write("keys.toml", &keys)?;
     write("telegram-secret", &webhook_secret)?;
     write("sidelock.toml", &configuration(crm, gateway, admin))?;

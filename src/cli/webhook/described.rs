@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use crate::cli::keys::toml_string;
 use crate::config::sender::{known_source, parse};
 use crate::config::source::Source;
 use crate::credential::webhook::Settings;
@@ -149,4 +148,8 @@ fn inline(value: &Value) -> Result<String, String> {
             format!("{{ {} }}", pairs.collect::<Result<Vec<_>, String>>()?.join(", "))
         }
     })
+}
+
+fn toml_string(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
 }

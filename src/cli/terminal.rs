@@ -1,0 +1,66 @@
+//! What is peculiar to people at a terminal: text that must not steer it, and questions.
+
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
+
+use super::{Failure, say};
+
+/// `text` with everything escaped that is not shown as itself: control characters, and what hides or turns around other
+/// characters.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let odd = character.is_control()
+            || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+        if odd {
+            out.push_str(&format!("\\u{{{:x}}}", u32::from(character)));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Asks, if there is someone to ask; without a terminal the answer is yes, for the command was typed by a script.
+///
+/// # Errors
+/// The answer was not yes.
+pub(super) fn confirm(question: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(());
+    }
+    say(&format!("{question} Type 'yes' to go on:"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::Failed("nothing was changed".to_owned())) }
+}
+
+/// A time span in its largest unit, rounded down, as `12d`.
+pub(super) fn roughly(span: Duration) -> String {
+    let secs = span.as_secs();
+    match secs {
+        0..60 => format!("{secs}s"),
+        60..3_600 => format!("{}min", secs / 60),
+        3_600..172_800 => format!("{}h", secs / 3_600),
+        _ => format!("{}d", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(plain("Zoë \"1\""), "Zoë \"1\"");
+        assert_eq!(plain("a\u{1b}[2J\u{202e}b\n"), "a\\u{1b}[2J\\u{202e}b\\u{a}");
+    }
+
+    #[test]
+    fn spans_are_rounded_down() {
+        for (secs, text) in [(59, "59s"), (61, "1min"), (172_799, "47h"), (172_800, "2d")] {
+            assert_eq!(roughly(Duration::from_secs(secs)), text);
+        }
+    }
+}
