@@ -118,14 +118,17 @@ fn what_telegram_cannot_reach_or_take_is_not_sent() {
     let config = folder(&api.section(""));
     let path = config.path().join("sidelock.toml");
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(
-        &path,
-        text.replace("sender = \"telegram\"", "header = \"x-t\"").replace("\"env:HOOK\"", "\"file:odd\""),
-    )
-    .unwrap();
     std::fs::write(config.path().join("odd"), "MARKED with a space").unwrap();
-    let output = sidelock(config.path(), &["telegram", "set-webhook"]);
-    assert!(said(&output).contains("not one that Telegram takes"), "{}", said(&output));
+    for (header, why) in [
+        ("x-telegram-bot-api-secret-token", "not one that Telegram takes"),
+        ("x-t", "only Telegram's updates have a bot"),
+    ] {
+        let header = format!("header = \"{header}\"");
+        let text = text.replace("sender = \"telegram\"", &header).replace("\"env:HOOK\"", "\"file:odd\"");
+        std::fs::write(&path, text).unwrap();
+        let output = sidelock(config.path(), &["telegram", "set-webhook"]);
+        assert!(said(&output).contains(why), "{header}: {}", said(&output));
+    }
     let none = sidelock(folder("").path(), &["telegram", "status"]);
     assert!(said(&none).contains("no [[webhook]] has a [webhook.telegram]"), "{}", said(&none));
     let unknown = sidelock(folder(rest).path(), &["telegram", "status", "--webhook", "x"]);
