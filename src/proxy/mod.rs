@@ -1,7 +1,7 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
-//! answer) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
+//! answer; [`held`] bodies where they decide) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
@@ -11,6 +11,7 @@ pub mod connection;
 pub mod download;
 pub mod exchange;
 pub mod forward;
+pub mod held;
 pub mod line;
 pub mod peer;
 pub mod record;
@@ -34,6 +35,7 @@ use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
 use connection::Connections;
+use held::Room;
 use upstream::Upstream;
 
 /// Everything that a reload replaces, in one swap.
@@ -68,6 +70,8 @@ pub struct Proxy {
     pub limits: Limits,
     /// Open client connections.
     pub connections: Connections,
+    /// Memory for bodies that decide.
+    pub room: Arc<Room>,
     /// True from the moment that connections should end.
     pub draining: watch::Receiver<bool>,
     /// Random start of request ids.

@@ -122,7 +122,7 @@ impl Record {
     pub fn answered(&mut self, status: StatusCode, denial: Option<Denial>) {
         self.status = Some(status);
         self.denial = denial;
-        self.proxy.metrics.answered(&self.trail, status, denial);
+        self.proxy.metrics.answered(&self.trail, status, denial, self.started.wall);
         if let (Some(Denial::Delivery(DeliveryFault::SecretMissing)), Some(webhook)) =
             (denial, &self.trail.webhook)
         {
@@ -183,6 +183,7 @@ impl Drop for Record {
             scope: self.scope.take(),
             status: self.status,
             denial: self.denial,
+            delivery: self.trail.delivery,
             ending: self.ending,
             bytes_in,
             bytes_out,
