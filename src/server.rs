@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::access_log;
 use crate::admin::{Admin, Readiness};
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
 use crate::config::{self, Config, Timeouts};
@@ -201,6 +201,7 @@ impl Parts {
             clock: clock.clone(),
             limits,
             connections: Connections::default(),
+            clock_warning: Seldom::default(),
             room: Room::new(limits.held_bodies),
             draining,
             id_seed: random_seed()?,

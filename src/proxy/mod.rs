@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::config::{Limits, Timeouts};
 use crate::gate::Gate;
 use crate::limits::failures::Failures;
@@ -66,6 +66,8 @@ pub struct Proxy {
     pub telegram: Arc<Watch>,
     /// The time.
     pub clock: Clock,
+    /// When the log was last told that a clock may be wrong.
+    pub clock_warning: Seldom,
     /// Limits that need a restart.
     pub limits: Limits,
     /// Open client connections.

@@ -17,6 +17,9 @@ use crate::gate::Trail;
 use crate::outcome::{Ending, Outcome, RequestId};
 use crate::policy::scope::ScopeName;
 
+/// At most one word about clocks in this time.
+const CLOCK_WARNING_PAUSE: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
@@ -127,6 +130,18 @@ impl Record {
             (denial, &self.trail.webhook)
         {
             self.proxy.telegram.secret_missing(&webhook.name);
+        }
+        let is_late = matches!(
+            denial,
+            Some(Denial::Delivery(DeliveryFault::TimestampTooOld | DeliveryFault::TimestampInFuture))
+        );
+        if is_late && self.proxy.clock_warning.may(self.started.monotonic, CLOCK_WARNING_PAUSE) {
+            let webhook = self.trail.webhook.as_ref().map(|webhook| &*webhook.name);
+            tracing::warn!(
+                webhook,
+                "a delivery's time stamp is outside its window: an old delivery sent again, or a clock that is wrong; this one shows {}",
+                self.started.wall.rfc3339()
+            );
         }
     }
 

@@ -198,6 +198,20 @@ fn slack(body: &str) -> [String; 2] {
 }
 
 #[test]
+fn a_clock_that_is_wrong_is_said_once() {
+    let crm = Crm::usual();
+    let gateway = gateway(&crm, "sender = \"slack\"\nsecrets = [\"env:OLD\"]");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, OLD.as_bytes());
+    let signed = hex(hmac::sign(&key, b"v0:1600000000:{}").as_ref());
+    let old = ["X-Slack-Request-Timestamp: 1600000000", &*format!("X-Slack-Signature: v0={signed}")];
+    for _ in 0..2 {
+        assert_eq!(gateway.post("/hook", &old, "{}").status, 401);
+    }
+    assert_eq!(deliveries(&gateway, "webhook_timestamp_too_old"), 2.0);
+    assert_eq!(gateway.said.text().matches("a clock that is wrong").count(), 1);
+}
+
+#[test]
 fn handshakes_are_answered_or_forwarded() {
     let challenge = "{\"type\":\"url_verification\",\"challenge\":\"abc<b>\"}";
     let ask = |gateway: &Gateway| -> Answer {
