@@ -86,7 +86,9 @@ impl Scalar {
         match value {
             Value::String(text) => Self::Text(text),
             Value::Number(number) if !number.is_f64() => Self::Number(number.to_string()),
-            Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Self::Other,
+            Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                Self::Other
+            }
         }
     }
 }
@@ -350,7 +352,8 @@ mod tests {
 
     #[test]
     fn integers_are_what_was_written_and_other_numbers_are_not_read() {
-        for number in ["0", "7", "-7", "9223372036854775807", "-9223372036854775808", "18446744073709551615"] {
+        for number in ["0", "7", "-7", "9223372036854775807", "-9223372036854775808", "18446744073709551615"]
+        {
             let found = find(format!("[{number}]").as_bytes(), &["/0".parse().unwrap()]).unwrap();
             assert_eq!(found, [Some(Scalar::Number(number.to_owned()))]);
         }
