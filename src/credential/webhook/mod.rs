@@ -12,6 +12,7 @@ pub mod place;
 pub mod telegram;
 pub mod template;
 
+mod facts;
 mod form;
 mod message;
 mod replay;
