@@ -68,7 +68,12 @@ fn anybody(
     let url = format!("https://crm.example{url}");
     let delivery = Delivery { method, url: &url, path, query, headers, body, peer: None };
     let now = WallTime::from_unix_secs(NOW);
-    let prove = |secrets| Sender::new(description.clone(), settings.clone(), secrets).prove(&delivery, now);
+    let prove = |secrets| {
+        let sender = Sender::new(description.clone(), settings.clone(), secrets);
+        let proved = sender.prove(&delivery, now);
+        assert!(proved.is_err() || sender.screen(&delivery).is_ok(), "refused by its head alone");
+        proved
+    };
     if let Ok(proved) = prove(live(None)) {
         assert!(proved.secret_index.is_none_or(|index| index < secrets.len()));
         assert!(proved.secret_index.is_some() || proved.handshake.is_some(), "somebody's secret said so");

@@ -228,6 +228,9 @@ impl Signed {
             body: &self.body,
             peer: None,
         };
-        Sender::new(description, settings, vec![secret]).prove(&delivery, WallTime::from_unix_secs(NOW))
+        let sender = Sender::new(description, settings, vec![secret]);
+        let proved = sender.prove(&delivery, WallTime::from_unix_secs(NOW));
+        assert!(proved.is_err() || sender.screen(&delivery).is_ok(), "refused by its head alone");
+        proved
     }
 }
