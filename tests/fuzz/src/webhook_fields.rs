@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::input::Input;
+use super::telegram_update::has_every_member;
 use super::webhook_schemes::{NOW, SCHEMES, Scheme, Signed, mac, sign, stamp};
 
 const READERS: &[fn(&str, &[u8])] =
@@ -38,6 +39,7 @@ fn pointers(argument: &str, body: &[u8]) {
     assert!(json::parse(body).is_err() || found.is_ok());
     let Ok(found) = found else { return };
     let tree: Value = serde_json::from_slice(body).expect("what is taken is JSON");
+    assert!(has_every_member(&tree, body), "a name that is there twice is not lost");
     for (text, found) in texts.iter().zip(found) {
         let expected = tree.pointer(text).map(|value| match value {
             Value::String(text) => Scalar::Text(text.clone()),
