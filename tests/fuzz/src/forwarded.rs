@@ -1,6 +1,6 @@
 //! Chains of client addresses: a line with the peer, a line with trusted networks, then fields.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderValue;
 use sidelock::client_addr::ClientAddr;
@@ -11,7 +11,7 @@ use super::input::Input;
 /// One chain.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
-    let peer: IpAddr = input.text().parse().unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let peer: IpAddr = input.text().parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let trusted = Networks::new(input.text().split(',').filter_map(|net| net.trim().parse().ok()));
     let mut headers = input.headers();
     let client = ClientAddr::find(peer, &headers, &trusted);
