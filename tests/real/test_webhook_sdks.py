@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -461,6 +462,40 @@ def test_a_sender_may_sign_with_both_of_its_secrets(door, name, header, both):
     assert len(here.crm.received) == 1
 
 
+def test_what_the_crm_did_not_take_may_come_again(sidelock, crm):
+    sdk = PYTHON["stripe"]
+    keys = sdk.keys()
+    answers = iter([False, True])
+    here = Door(sidelock, crm(lambda _: next(answers)), sdk.sender, [keys.configured])
+    signed = sdk.deliver(keys)
+    assert [here.send(signed)[0] for _ in range(3)] == [422, 200, 200]
+    assert [received.body for received in here.crm.received] == [signed.body] * 2
+    assert here.counted("webhook_deliveries_total") == {"upstream_error": 1, "accepted": 1, "duplicate": 1}
+
+
+def test_equal_deliveries_at_once_reach_the_crm_once(sidelock, crm):
+    sdk = PYTHON["stripe"]
+    keys = sdk.keys()
+    arrived, released = threading.Event(), threading.Event()
+    here = Door(
+        sidelock,
+        crm(lambda _: arrived.set() or released.wait(PATIENCE)),
+        sdk.sender,
+        [keys.configured],
+    )
+    signed = sdk.deliver(keys)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(here.send, signed)
+        wait_for("delivery at the CRM", lambda: arrived.is_set() or first.done())
+        # Neither taken nor lost yet: the sender should come again.
+        meanwhile = [here.send(signed) for _ in range(3)]
+        released.set()
+        assert first.result()[0] == 200
+    assert meanwhile == [(503, b"")] * 3
+    assert here.send(signed) == (200, b"")
+    assert len(here.crm.received) == 1
+
+
 def captured(name, sdk, keys, signed):
     """One line for `sidelock webhook verify`."""
     return {
@@ -595,3 +630,18 @@ def test_a_body_over_the_limit_is_refused(github, is_chunked):
     assert github.send(replace(signed, body=in_pieces(body) if is_chunked else body)) == (413, b"")
     assert github.crm.received == []
     assert github.send(github.deliver(b"{}"))[0] == 200
+
+
+def test_a_sender_that_asks_before_it_sends(github, tmp_path):
+    """curl waits for 100 (Continue) before it sends a body of this size."""
+    body = bytes(range(256)) * 256
+    signed = github.deliver(body)
+    (tmp_path / "body").write_bytes(body)
+    headers = [word for name, value in signed.headers.items() for word in ("-H", f"{name}: {value}")]
+    done = subprocess.run(
+        ["curl", "--silent", "--noproxy", "*", "--expect100-timeout", str(PATIENCE), "-H", "Expect: 100-continue",
+         *headers, "--data-binary", f"@{tmp_path / 'body'}", "--write-out", "%{http_code}", github.gateway.url + PATH],
+        capture_output=True, text=True, timeout=PATIENCE - 5,
+    )
+    assert done.stdout == "200", done.stderr
+    assert [received.body for received in github.crm.received] == [body]
