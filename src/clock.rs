@@ -69,10 +69,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
     pub fn wall(&self) -> WallTime {
         match &self.0 {
-            Source::System { .. } => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-            }
+            Source::System { .. } => SystemTime::now().into(),
             Source::Manual(manual) => WallTime(manual.wall_millis.load(Ordering::Relaxed)),
         }
     }
@@ -126,6 +123,13 @@ impl Reference for Moment {
     }
 }
 
+impl From<SystemTime> for WallTime {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 impl WallTime {
     /// From seconds since 1970-01-01T00:00:00Z.
     pub const fn from_unix_secs(secs: i64) -> Self {
@@ -165,6 +169,22 @@ impl WallTime {
     }
 }
 
+/// Lets something happen at most once in a while: a stranger must not fill the log.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    /// Milliseconds of the next moment at which it may.
+    next: AtomicU64,
+}
+
+impl Seldom {
+    /// True if it may happen `now`, and then not again for `pause`.
+    pub fn may(&self, now: Moment, pause: Duration) -> bool {
+        let after = now.as_millis().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        let due = |next: u64| (next <= now.as_millis()).then_some(after);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+    }
+}
+
 /// Time that a test sets. Starts at monotonic zero and a fixed day.
 #[derive(Debug)]
 pub struct ManualClock {
@@ -192,4 +212,16 @@ impl ManualClock {
 
 fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seldom() {
+        let seldom = Seldom::default();
+        let may = |secs: u64| seldom.may(Moment::from_nanos(secs * 1_000_000_000), Duration::from_secs(10));
+        assert_eq!([0, 1, 9, 10, 11, 30].map(may), [true, false, false, true, false, true]);
+    }
 }

@@ -1,9 +1,10 @@
 //! The proof that a request was admitted, and what becomes of it. Only the gate makes one.
 
-use http::HeaderName;
 use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
 
 use crate::credential::webhook::place::without_parameter;
+use crate::limits::deliveries::Claim;
 use crate::limits::limiter::Taken;
 use crate::policy::scope::ScopeName;
 use crate::request_head::target::Target;
@@ -18,6 +19,10 @@ pub struct Admitted {
     pub(super) scope: Option<ScopeName>,
     pub(super) taken: Option<Taken>,
     pub(super) wants_upgrade: bool,
+    /// The right to act on a webhook delivery.
+    pub(super) claim: Option<Claim>,
+    /// What the CRM is told of an update's sender.
+    pub(super) mark: Option<HeaderValue>,
 }
 
 /// What becomes of the query.
@@ -28,6 +33,31 @@ pub(super) enum Query {
 }
 
 impl Admitted {
+    /// Everything goes on as it came.
+    pub(super) const fn plain(target: Target) -> Self {
+        Self {
+            target,
+            strip: Vec::new(),
+            query: Query::AsSent,
+            upstream_path: None,
+            scope: None,
+            taken: None,
+            wants_upgrade: false,
+            claim: None,
+            mark: None,
+        }
+    }
+
+    /// The right to act on a webhook delivery, to be used up when the CRM took it.
+    pub const fn take_claim(&mut self) -> Option<Claim> {
+        self.claim.take()
+    }
+
+    /// The value of `X-Sidelock-Sender`.
+    pub const fn mark(&self) -> Option<&HeaderValue> {
+        self.mark.as_ref()
+    }
+
     /// Fields of the request that do not go on.
     pub fn strip(&self) -> &[HeaderName] {
         &self.strip

@@ -16,19 +16,20 @@ use http::{HeaderMap, HeaderName, Method};
 pub use admitted::Admitted;
 use admitted::without_override;
 use delivery::Arrival;
-pub use delivery::Webhook;
+pub use delivery::{Unproved, Webhook};
 use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
-use crate::credential::api_key::{self, DigestMemo};
+use crate::credential::api_key::{self, DigestMemo, KeyDigest};
 use crate::credential::places::{Places, Presented};
+use crate::credential::webhook::Answer;
 use crate::denial::{Ambiguity, Denial};
 use crate::keys::set::{Holder, KeySet};
 use crate::limits::failures::Failures;
 use crate::limits::rate::Rate;
 use crate::networks::Networks;
-use crate::outcome::{Caller, RouteStats};
+use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{PathPattern, ScopeName, Scopes};
 use crate::request_head::fields::ListedNames;
@@ -109,6 +110,36 @@ pub struct Trail {
     pub memo: Arc<DigestMemo>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
+    /// The digest of the key that proved the caller.
+    pub digest: Option<KeyDigest>,
+    /// What became of a webhook delivery.
+    pub delivery: DeliveryResult,
+    /// Which of a webhook's secrets proved a delivery.
+    pub secret_index: Option<usize>,
+}
+
+/// What the head of a request tells.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is nearly every request, and a box would cost each"
+)]
+pub enum Judged {
+    /// It may go to the CRM.
+    Admitted(Admitted),
+    /// A webhook delivery whose body decides.
+    Unproved(Box<Unproved>),
+}
+
+/// What becomes of a delivery that is not refused.
+#[derive(Debug)]
+pub enum Settled {
+    /// It goes to the CRM.
+    Forward(Admitted),
+    /// A sender's handshake is answered.
+    Answer(Answer),
+    /// Nothing: the CRM has it already, or should not have it. Its sender is told that all is well.
+    Ignored,
 }
 
 impl Gate {
@@ -129,7 +160,7 @@ impl Gate {
         now: Now,
         failures: &Failures,
         trail: &mut Trail,
-    ) -> Result<Admitted, Denial> {
+    ) -> Result<Judged, Denial> {
         let client = ClientAddr::find(peer, &parts.headers, &self.trusted_proxies);
         trail.client = Some(client);
         let head = request_head::judge(parts, &self.listed_names)?;
@@ -137,8 +168,10 @@ impl Gate {
             Destination::Webhook(webhook) => {
                 self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
             }
-            Destination::Public => self.keyless(parts, head, client, trail),
-            Destination::Api => self.with_key(parts, head, client, now, failures, trail),
+            Destination::Public => self.keyless(parts, head, client, trail).map(Judged::Admitted),
+            Destination::Api => {
+                self.with_key(parts, head, client, now, failures, trail).map(Judged::Admitted)
+            }
         }
     }
 
@@ -208,12 +241,11 @@ impl Gate {
         let scope = self.permit(&holder, &parts.method, head.target.path(), client)?;
         Ok(Admitted {
             query: without_override(&head.target),
-            target: head.target,
             strip,
-            upstream_path: None,
             scope: Some(scope.clone()),
             taken: Some(taken),
             wants_upgrade: head.facts.wants_upgrade,
+            ..Admitted::plain(head.target)
         })
     }
 
@@ -222,6 +254,7 @@ impl Gate {
         let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
         match self.keys.prove(&digest, now.wall) {
             Ok(proved) => {
+                trail.digest = Some(digest);
                 proved.used(now.wall);
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))
@@ -282,11 +315,8 @@ impl Gate {
         Ok(Admitted {
             strip: self.own_keys(parts, &head),
             query: without_override(&head.target),
-            target: head.target,
-            upstream_path: None,
-            scope: None,
-            taken: None,
             wants_upgrade: head.facts.wants_upgrade,
+            ..Admitted::plain(head.target)
         })
     }
 
@@ -322,6 +352,9 @@ impl Trail {
             webhook: None,
             memo,
             path_is_secret: false,
+            digest: None,
+            delivery: DeliveryResult::Forwarded,
+            secret_index: None,
         }
     }
 }

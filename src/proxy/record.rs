@@ -8,7 +8,8 @@ use http::{Method, StatusCode, Uri};
 
 use super::Proxy;
 use super::client_io::Pace;
-use super::peer::Peer;
+use super::lifeline::Lifeline;
+use super::peer::Connected;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
 use crate::credential::api_key;
@@ -17,12 +18,15 @@ use crate::gate::Trail;
 use crate::outcome::{Ending, Outcome, RequestId};
 use crate::policy::scope::ScopeName;
 
+/// At most one word about clocks in this time.
+const CLOCK_WARNING_PAUSE: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
     proxy: Arc<Proxy>,
     pace: Option<Arc<Pace>>,
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     started: Now,
     /// What the gate learned.
     pub trail: Trail,
@@ -64,7 +68,7 @@ impl Record {
     pub fn new(
         proxy: &Arc<Proxy>,
         pace: Arc<Pace>,
-        peer: Arc<Peer>,
+        peer: Arc<Connected>,
         started: Now,
         trail: Trail,
         method: Method,
@@ -122,11 +126,23 @@ impl Record {
     pub fn answered(&mut self, status: StatusCode, denial: Option<Denial>) {
         self.status = Some(status);
         self.denial = denial;
-        self.proxy.metrics.answered(&self.trail, status, denial);
+        self.proxy.metrics.answered(&self.trail, status, denial, self.started.wall);
         if let (Some(Denial::Delivery(DeliveryFault::SecretMissing)), Some(webhook)) =
             (denial, &self.trail.webhook)
         {
             self.proxy.telegram.secret_missing(&webhook.name);
+        }
+        let is_late = matches!(
+            denial,
+            Some(Denial::Delivery(DeliveryFault::TimestampTooOld | DeliveryFault::TimestampInFuture))
+        );
+        if is_late && self.proxy.clock_warning.may(self.started.monotonic, CLOCK_WARNING_PAUSE) {
+            let webhook = self.trail.webhook.as_ref().map(|webhook| &*webhook.name);
+            tracing::warn!(
+                webhook,
+                "a delivery's time stamp is outside its window: an old delivery sent again, or a clock that is wrong; this one shows {}",
+                self.started.wall.rfc3339()
+            );
         }
     }
 
@@ -142,6 +158,11 @@ impl Record {
     /// The moment of the end: that of the first call.
     pub fn finish(&mut self) -> Moment {
         *self.finished.get_or_insert_with(|| self.proxy.clock.monotonic())
+    }
+
+    /// What ends the request before its time.
+    pub fn lifeline(&self) -> &Lifeline {
+        &self.peer.lifeline
     }
 
     /// What all requests share.
@@ -165,6 +186,9 @@ impl Drop for Record {
         if self.status.is_none() {
             self.proxy.metrics.left(&self.trail);
         }
+        if self.ending == Ending::ClientGone && self.peer.lifeline.is_cut() {
+            self.ending = Ending::KeyOver;
+        }
         let (mut bytes_in, mut bytes_out) =
             (self.upload.as_ref().map_or(0, |upload| upload.bytes()), self.bytes_out);
         if let Some(moved) = &self.tunnel {
@@ -183,6 +207,7 @@ impl Drop for Record {
             scope: self.scope.take(),
             status: self.status,
             denial: self.denial,
+            delivery: self.trail.delivery,
             ending: self.ending,
             bytes_in,
             bytes_out,

@@ -20,6 +20,8 @@ mod bodies;
 mod bounds;
 mod check;
 mod credentials;
+mod cut;
+mod deliveries;
 mod documents;
 mod editing;
 mod forwarding;
