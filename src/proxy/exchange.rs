@@ -14,7 +14,7 @@ use super::client_io::Pace;
 use super::download::Answer;
 use super::forward::{self, Content};
 use super::held::Held;
-use super::peer::{Peer, Scheme};
+use super::peer::{Connected, Peer, Scheme};
 use super::record::Record;
 use super::upload::{Upload, UploadState};
 use super::upstream::{Lease, Upstream};
@@ -44,7 +44,7 @@ impl Future for Reply {
 }
 
 /// Answers one request.
-pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Request<Incoming>) -> Reply {
+pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();
     let live = proxy.live.load();
     let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
@@ -54,6 +54,7 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Reque
     record.trail.path_is_secret |=
         judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
     record.set_path(&parts.uri);
+    peer.lifeline.carry(record.trail.digest);
     let going = match judged {
         Err(denial) => Err(denial),
         Ok(Judged::Unproved(unproved)) => {
@@ -88,7 +89,7 @@ fn upload(live: &Live, body: Incoming) -> Result<Uploading, Denial> {
 struct Holding {
     unproved: Unproved,
     live: Arc<Live>,
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     parts: Parts,
     body: Incoming,
 }

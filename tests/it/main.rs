@@ -20,6 +20,7 @@ mod bodies;
 mod bounds;
 mod check;
 mod credentials;
+mod cut;
 mod deliveries;
 mod documents;
 mod editing;

@@ -49,6 +49,14 @@ impl Connection {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
+    /// Reads on until `text` came.
+    pub fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.buffer).contains(text) {
+            assert!(self.fill(), "the connection ended before '{text}' came");
+        }
+        self.buffer.clear();
+    }
+
     /// The next answer; `None` if the connection ended before one.
     pub fn answer(&mut self) -> Option<Answer> {
         self.answer_to("GET")
