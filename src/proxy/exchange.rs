@@ -55,6 +55,7 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: 
         judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
     record.set_path(&parts.uri);
     peer.lifeline.carry(record.trail.digest);
+    let judged = judged.and_then(|judged| still_good(proxy, &live, &record, judged));
     let going = match judged {
         Err(denial) => Err(denial),
         Ok(Judged::Unproved(unproved)) => {
@@ -71,6 +72,24 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: 
     match going {
         Err(denial) => Reply::Now(Some(respond::refuse(record, denial))),
         Ok(going) => Reply::Later(Box::pin(going.answer(record))),
+    }
+}
+
+/// Refuses a request whose key was revoked while it was judged: the connections that carried the key were looked for, and
+/// this one did not yet.
+fn still_good(
+    proxy: &Proxy,
+    judged_by: &Arc<Live>,
+    record: &Record,
+    judged: Judged,
+) -> Result<Judged, Denial> {
+    let live = proxy.live.load();
+    if Arc::ptr_eq(&live, judged_by) {
+        return Ok(judged);
+    }
+    match record.trail.digest.map(|digest| live.gate.keys.prove(&digest, proxy.clock.wall()).is_ok()) {
+        Some(true) | None => Ok(judged),
+        Some(false) => Err(Denial::CredentialRevoked),
     }
 }
 

@@ -165,6 +165,13 @@ pub fn ask(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Answer {
     connection.answer().expect("an answer")
 }
 
+/// Like [`get`]; `None` if the connection ended before an answer, as it does when its key is revoked meanwhile.
+pub fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Option<Answer> {
+    let mut connection = Connection::open(address);
+    connection.send(request("GET", path, headers, ""));
+    connection.answer()
+}
+
 /// `GET path` with header lines.
 pub fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
     ask(address, request("GET", path, headers, ""))
