@@ -26,6 +26,7 @@ mod documents;
 mod editing;
 mod forwarding;
 mod found;
+mod fuzz_smoke;
 mod lifecycle;
 mod limits;
 mod reload;
