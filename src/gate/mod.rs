@@ -163,7 +163,13 @@ impl Gate {
     ) -> Result<Judged, Denial> {
         let client = ClientAddr::find(peer, &parts.headers, &self.trusted_proxies);
         trail.client = Some(client);
-        let head = request_head::judge(parts, &self.listed_names)?;
+        let head = request_head::judge(parts, &self.listed_names).inspect_err(|_| {
+            // Its sender gets an empty answer all the same.
+            let path = parts.uri.path();
+            if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
+                trail.arrived_at(webhook);
+            }
+        })?;
         match self.route(head.target.path(), trail) {
             Destination::Webhook(webhook) => {
                 self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
@@ -195,10 +201,7 @@ impl Gate {
 
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
         if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
-            // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
-            trail.path_is_secret |= webhook.sender.path_prefix().is_some();
-            trail.stats = Arc::clone(&webhook.stats);
-            trail.webhook = Some(Arc::clone(webhook));
+            trail.arrived_at(webhook);
             return Destination::Webhook(Arc::clone(webhook));
         }
         match self.routes.iter().find(|route| route.pattern.matches(path)) {
@@ -343,6 +346,13 @@ enum Destination {
 }
 
 impl Trail {
+    fn arrived_at(&mut self, webhook: &Arc<Webhook>) {
+        // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
+        self.path_is_secret |= webhook.sender.path_prefix().is_some();
+        self.stats = Arc::clone(&webhook.stats);
+        self.webhook = Some(Arc::clone(webhook));
+    }
+
     /// Nothing learned yet.
     pub const fn new(nowhere: Arc<RouteStats>, memo: Arc<DigestMemo>) -> Self {
         Self {

@@ -139,6 +139,7 @@ impl Holding {
         drop(live);
         match going {
             Err(denial) => respond::refuse(record, denial),
+            Ok(going) if going.claim.is_some() => going.answer_whoever_waits(record).await,
             Ok(going) => going.answer(record).await,
         }
     }
@@ -185,6 +186,16 @@ fn forward(
 }
 
 impl Going {
+    /// Like [`Self::answer`], but to the end also if the sender hangs up: it will come again, and must find its delivery
+    /// remembered if the CRM took it.
+    async fn answer_whoever_waits(self, record: Box<Record>) -> Response<Answer> {
+        tokio::spawn(self.answer(record)).await.unwrap_or_else(|_| {
+            let mut answer = Response::new(Answer::Tunnelled);
+            *answer.status_mut() = StatusCode::BAD_GATEWAY;
+            answer
+        })
+    }
+
     async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
         let Self { request, upload, upstream, timeouts, handshake, claim, id } = self;
         let sent = record.proxy().clock.monotonic();
