@@ -26,6 +26,7 @@ use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
 use crate::config::{self, Config, Timeouts};
+use crate::keys::last_used::LastUsed;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
@@ -33,6 +34,7 @@ use crate::proxy::connection::{Accept, Connections};
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
+use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
@@ -46,6 +48,7 @@ pub struct Sidelock {
     writer: access_log::Writer,
     stop: Stop,
     pid_file: PathBuf,
+    keeper: Keeper,
     /// Where clients connect.
     pub listening: Vec<SocketAddr>,
     /// Where the admin listener is.
@@ -118,7 +121,16 @@ impl Sidelock {
         };
         let proxy = parts.proxy(*limits, draining.clone(), clock)?;
         let admin_app = Admin { metrics: parts.metrics, readiness };
-        let reloader = Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, &loaded, seen);
+        let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
+        let reloader = Reloader::new(
+            path.to_owned(),
+            environment,
+            parts.live,
+            parts.workshop,
+            &loaded,
+            seen,
+            keeper.clone(),
+        );
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
         let accept = Accept(Arc::new(proxy));
@@ -127,16 +139,17 @@ impl Sidelock {
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
         let pid_file = server.state_dir.join(PID);
-        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, listening, admin })
+        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, keeper, listening, admin })
     }
 
     /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
     pub fn run(self) {
-        let Self { server, writer, stop, pid_file, listening: _, admin: _ } = self;
+        let Self { server, writer, stop, pid_file, keeper, listening: _, admin: _ } = self;
         if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
             tracing::warn!(%error, path = %pid_file.display(), "cannot write the process id: 'sidelock reload' will not work");
         }
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
+        keeper.keep();
         // Another process may have taken over the file, or the folder be gone.
         drop(std::fs::remove_file(pid_file));
         drop(writer);
@@ -166,8 +179,9 @@ impl Parts {
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
+        let states = Arc::new(KeyStates::after(LastUsed::read(&server.state_dir), clock));
         let workshop = Workshop {
-            states: KeyStates::new(clock),
+            states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
             seen: dashmap::DashMap::new(),
