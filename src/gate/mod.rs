@@ -20,12 +20,12 @@ pub use delivery::{Unproved, Webhook};
 use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
-use crate::clock::Now;
+use crate::clock::{Now, WallTime};
 use crate::credential::api_key::{self, DigestMemo, KeyDigest};
 use crate::credential::places::{Places, Presented};
 use crate::credential::webhook::Answer;
 use crate::denial::{Ambiguity, Denial};
-use crate::keys::set::{Holder, KeySet};
+use crate::keys::set::{Holder, KeySet, Secret};
 use crate::limits::failures::Failures;
 use crate::limits::rate::Rate;
 use crate::networks::Networks;
@@ -112,6 +112,8 @@ pub struct Trail {
     pub path_is_secret: bool,
     /// The digest of the key that proved the caller.
     pub digest: Option<KeyDigest>,
+    /// When the presented secret stops working, if a rotation has replaced it.
+    pub sunset: Option<WallTime>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
     /// Which of a webhook's secrets proved a delivery.
@@ -259,6 +261,9 @@ impl Gate {
             Ok(proved) => {
                 trail.digest = Some(digest);
                 proved.used(now.wall);
+                if proved.secret == Secret::Previous {
+                    trail.sunset = proved.holder.previous_until();
+                }
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))
             }
@@ -363,6 +368,7 @@ impl Trail {
             memo,
             path_is_secret: false,
             digest: None,
+            sunset: None,
             delivery: DeliveryResult::Forwarded,
             secret_index: None,
         }

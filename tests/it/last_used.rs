@@ -31,8 +31,13 @@ fn it_survives_a_restart() {
         (idle, gateway)
     };
     for presented in [&key, &old, &old] {
-        assert_eq!(gateway.get("/api/x", &[&presented.header()]).status, 200);
+        let answer = gateway.get("/api/x", &[&presented.header()]);
+        let sunset = (presented.id == old.id).then_some("Tue, 01 Jan 2999 00:00:00 GMT");
+        assert_eq!((answer.status, answer.header("sunset")), (200, sunset));
     }
+    let of_key = |name: &str| format!("sidelock_key_previous_{name}{{key=\"{}\"}}", key.id);
+    assert_eq!(gateway.metric(&of_key("uses_total")), 2.0);
+    assert!(gateway.metric(&of_key("ends_timestamp_seconds")) > 3e10);
     let series = format!("sidelock_key_last_used_timestamp_seconds{{key=\"{}\"}}", key.id);
     let used = gateway.metric(&series);
     assert!(used > 1e9, "{used}");
