@@ -131,6 +131,9 @@ impl From<SystemTime> for WallTime {
 }
 
 impl WallTime {
+    /// Later than any moment that is written down.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// From seconds since 1970-01-01T00:00:00Z.
     pub const fn from_unix_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))

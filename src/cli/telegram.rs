@@ -73,7 +73,8 @@ pub(super) fn run(path: &Path, Opts { verb }: &Opts) -> Result<(), Failure> {
 /// At least one, or the reason why there is none.
 fn bots(config: &Config, name: Option<&str>) -> Result<Vec<Bot>, Failure> {
     let named = config.webhooks.iter().filter(|webhook| name.is_none_or(|name| *webhook.name == *name));
-    let bots = named.filter_map(Bot::of).collect::<Result<Vec<_>, BotError>>();
+    let now = Clock::system().wall();
+    let bots = named.filter_map(|webhook| Bot::of(webhook, now)).collect::<Result<Vec<_>, BotError>>();
     let bots = bots.map_err(|error| Failure::Failed(error.to_string()))?;
     match (bots.is_empty(), name) {
         (false, _) => Ok(bots),
@@ -106,7 +107,7 @@ async fn set(bot: &Bot, opts: &SetWebhook) -> Result<(), Failure> {
     let info = api::webhook_info(bot).await.map_err(failed)?;
     let mut out = std::io::stdout();
     writeln!(out, "The webhook '{}' is set at Telegram:", bot.webhook)?;
-    writeln!(out, "  - with every delivery it sends the first of the webhook's secrets")?;
+    writeln!(out, "  - with every delivery it sends the webhook's secret that ends last, or never")?;
     if pending == Pending::Dropped {
         writeln!(out, "  - updates that waited were thrown away")?;
     }

@@ -81,6 +81,11 @@ struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
+    /// False where secrets are not read, and something else stands for each of them.
+    const fn knows_secrets(&self) -> bool {
+        !matches!(self.environment, Environment::Unread)
+    }
+
     fn secret(&self, value: Value<'_, '_>) -> Option<Secret> {
         if let Some(path) = value.as_text().and_then(|text| text.strip_prefix("file:")) {
             self.secret_files.borrow_mut().push(self.path(path));

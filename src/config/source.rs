@@ -196,7 +196,8 @@ impl Mistake {
 /// The text with every string that could be a secret starred out, byte for byte: a mistake in its line must not show it.
 /// References and digests stay, they are none.
 fn masked(text: &str) -> String {
-    const SECRETIVE: [&str; 6] = ["secret", "digest", "credential", "token", "password", "value"];
+    const SECRETIVE: [&str; 7] =
+        ["secret", "digest", "credential", "token", "password", "value", "upstream_path"];
     let mut out = String::with_capacity(text.len());
     let (mut open, mut in_list, mut secretive) = (None, false, false);
     for line in text.split_inclusive('\n') {

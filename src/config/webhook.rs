@@ -13,7 +13,7 @@ use super::units::Size;
 use super::{Surroundings, is_plain_path, public_url, senders, webhook_secret};
 use crate::credential::webhook::description::{Description, Handshake, Verify};
 use crate::credential::webhook::place::{Place, PlaceKind};
-use crate::credential::webhook::{HandshakeMode, ReplayMode, Sender, Settings};
+use crate::credential::webhook::{HandshakeMode, LiveSecret, ReplayMode, Sender, Settings};
 use crate::networks::Networks;
 use crate::policy::senders::Rules;
 
@@ -65,7 +65,9 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, known: &Known<'_>) -> Vec<Web
                 None,
             );
         }
-        if read.iter().any(|other| telegram::is_shared(other.telegram.as_ref(), webhook.telegram.as_ref())) {
+        let is_shared =
+            |other: &Webhook| telegram::is_shared(other.telegram.as_ref(), webhook.telegram.as_ref());
+        if known.around.knows_secrets() && read.iter().any(is_shared) {
             let help = "Telegram knows one webhook of each bot".to_owned();
             reading.error(span, "a webhook with the same bot token stands above", Some(help));
         }
@@ -85,15 +87,20 @@ impl Webhook {
             judge(description, &settings, &section);
         }
         let secrets = section.required("secrets").map(|value| value.one_or_more()).unwrap_or_default();
-        let secrets = secrets
+        let secrets: Vec<LiveSecret> = secrets
             .into_iter()
             .filter_map(|item| webhook_secret::read(item, description.as_ref(), known.around))
             .collect();
+        if secrets.is_empty() && section.get("secrets").is_some_and(|value| value.one_or_more().is_empty()) {
+            let help = "secrets = [\"env:NAME\"]".to_owned();
+            section.reading().error(section.span(), "without a secret it refuses everything", Some(help));
+        }
         let named = |name: &str| known.senders.networks_of(name);
         let allow_from = section.get("allow_from").map(|value| networks(value, &named)).unwrap_or_default();
         let methods = section.get("methods").map(|value| value.parse_all());
-        let upstream_path = section.get("upstream_path").and_then(plain_path);
         let telegram = Telegram::read(section.section("telegram"), known.around);
+        let upstream_path =
+            section.get("upstream_path").and_then(|value| upstream_path(value, telegram.as_ref()));
         let senders = senders::read(section.section("senders"));
         let body_limit = section.get("body").map_or(Some(1 << 20), body_limit);
         let (span, reading) = (section.span(), section.reading());
@@ -166,6 +173,25 @@ fn plain_path(value: Value<'_, '_>) -> Option<Box<str>> {
         value.reading().error(value.span(), "not a path that could be asked for", Some(help));
         None
     }
+}
+
+/// The CRM's own path. Where that holds the bot's token, as Chatwoot's does, `{bot_token}` stands for it.
+fn upstream_path(value: Value<'_, '_>, telegram: Option<&Telegram>) -> Option<Box<str>> {
+    const TOKEN: &str = "{bot_token}";
+    if !value.as_text().is_some_and(|text| text.contains(TOKEN)) {
+        return plain_path(value);
+    }
+    let Some(token) = telegram.map(|telegram| telegram.bot_token.expose()) else {
+        let help = "say it there: [webhook.telegram] bot_token = \"env:NAME\"".to_owned();
+        value.reading().error(value.span(), "no bot token is known for '{bot_token}'", Some(help));
+        return None;
+    };
+    let path = value.text()?.replace(TOKEN, token);
+    if is_plain_path(&path) {
+        return Some(path.into());
+    }
+    value.reading().error(value.span(), "not a path that could be asked for", None);
+    None
 }
 
 fn sender(value: Value<'_, '_>, senders: &Senders) -> Option<Description> {

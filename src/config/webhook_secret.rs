@@ -17,11 +17,13 @@ pub(super) fn read(
 ) -> Option<LiveSecret> {
     if !value.is_table() {
         let secret = around.secret(value)?;
-        return judge(value, secret, sender).map(|secret| LiveSecret { secret, until: None });
+        return judge(value, secret, sender.filter(|_| around.knows_secrets()))
+            .map(|secret| LiveSecret { secret, until: None });
     }
     let section = value.section(PATH);
     let reference = section.required("secret");
-    let secret = reference.and_then(|value| judge(value, around.secret(value)?, sender));
+    let secret = reference
+        .and_then(|value| judge(value, around.secret(value)?, sender.filter(|_| around.knows_secrets())));
     let until = section.get("until").map(|value| value.moment());
     section.finish();
     let until = match until {

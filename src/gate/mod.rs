@@ -166,7 +166,7 @@ impl Gate {
         let head = request_head::judge(parts, &self.listed_names).inspect_err(|_| {
             // Its sender gets an empty answer all the same.
             let path = parts.uri.path();
-            if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
+            if let Some(webhook) = self.webhook(path) {
                 trail.arrived_at(webhook);
             }
         })?;
@@ -199,8 +199,14 @@ impl Gate {
         path.contains('%') || presented() || path.split('/').any(stored)
     }
 
+    /// The webhook of a path: an exact one before one whose path ends in its secret.
+    fn webhook(&self, path: &str) -> Option<&Arc<Webhook>> {
+        let exact = self.webhooks.iter().find(|webhook| *webhook.path == *path);
+        exact.or_else(|| self.webhooks.iter().find(|webhook| webhook.owns(path)))
+    }
+
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
-        if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
+        if let Some(webhook) = self.webhook(path) {
             trail.arrived_at(webhook);
             return Destination::Webhook(Arc::clone(webhook));
         }

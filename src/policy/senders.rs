@@ -185,9 +185,14 @@ impl Judgement {
     }
 }
 
+/// Accounts that stand for channels and groups which write in their own name: Telegram's own, Group, and Channel
+/// (core.telegram.org/bots/api#message, `sender_chat`).
+const STAND_INS: [i64; 3] = [777_000, 1_087_968_824, 136_817_688];
+
 /// Whose update it is: the person's or bot's number, or that of the channel or group that wrote in its own name.
 fn author(update: &Update) -> Option<i64> {
-    update.sender.as_ref().map(|sender| sender.id).or_else(|| update.chats.last().map(|chat| chat.id))
+    let person = update.sender.as_ref().map(|sender| sender.id).filter(|id| !STAND_INS.contains(id));
+    person.or_else(|| update.chats.last().map(|chat| chat.id))
 }
 
 impl Default for Memory {

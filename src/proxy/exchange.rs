@@ -19,6 +19,7 @@ use super::record::Record;
 use super::upload::{Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
+use crate::client_addr::{AddrGroup, ClientAddr};
 use crate::clock::WallTime;
 use crate::config::Timeouts;
 use crate::denial::Denial;
@@ -122,13 +123,16 @@ impl Holding {
         let Self { unproved, live, peer, parts, body } = self;
         let (limit, idle) = (unproved.body_limit(), live.timeouts.request_body_idle);
         let proxy = Arc::clone(record.proxy());
-        let held = match Held::read(body, limit, idle, &proxy.room).await {
+        let group = record.trail.client.map_or_else(|| AddrGroup::of(peer.ip), ClientAddr::group);
+        let held = match Held::read(body, limit, idle, (&proxy.room, group)).await {
             Ok(held) => held,
             Err(denial) => return respond::refuse(record, denial),
         };
         let now = proxy.clock.now();
         let settled =
             live.gate.settle(unproved, &parts, &held.bytes, now, &proxy.failures, &mut record.trail);
+        record.trail.path_is_secret |=
+            settled.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
         let going = match settled {
             Err(denial) => Err(denial),
             Ok(Settled::Answer(answer)) => {
@@ -205,8 +209,9 @@ impl Going {
         let sent = record.proxy().clock.monotonic();
         match upstream.send(request, upload, &timeouts, sent).await {
             Err(denial) => respond::refuse(record, denial),
-            Ok((response, lease)) => {
+            Ok((response, mut lease)) => {
                 record.upstream_answered(sent);
+                lease.release_unfinished();
                 if response.status().is_success() {
                     if let Some(claim) = claim {
                         claim.done();

@@ -7,22 +7,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::upload::{Upload, UploadState};
+use crate::client_addr::AddrGroup;
 use crate::denial::Denial;
+
+/// A held body must be whole within this time, however much of it has come: memory is not a place to stay.
+const WHOLE_WITHIN: Duration = Duration::from_secs(20);
+
+/// A body's memory grows by this much, in bytes.
+const GROWTH: usize = 4 * 1024;
 
 /// Memory for held bodies, shared by all requests, in bytes.
 #[derive(Debug)]
 pub struct Room {
     left: AtomicU64,
+    /// Most that one address may take: strangers on one must not shut out the rest.
+    share: u64,
+    /// What each address holds now; one entry per address with a body under way.
+    held: DashMap<AddrGroup, u64>,
 }
 
 /// A part of the room. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Taken {
     room: Arc<Room>,
+    group: AddrGroup,
     bytes: u64,
 }
 
@@ -37,24 +52,29 @@ pub struct Held {
 }
 
 impl Room {
-    /// Room for `bytes`.
+    /// Room for `bytes`; half of it for one address.
     pub fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicU64::new(bytes) })
+        Arc::new(Self { left: AtomicU64::new(bytes), share: bytes.div_ceil(2), held: DashMap::new() })
     }
 }
 
 impl Taken {
-    const fn nothing(room: Arc<Room>) -> Self {
-        Self { room, bytes: 0 }
+    const fn nothing(room: Arc<Room>, group: AddrGroup) -> Self {
+        Self { room, group, bytes: 0 }
     }
 
     /// Only for bytes that came: a stranger who announces much and sends nothing takes nothing.
     fn more(&mut self, bytes: u64) -> Result<(), Denial> {
+        let mut own = self.room.held.entry(self.group).or_insert(0);
+        if own.saturating_add(bytes) > self.room.share {
+            return Err(Denial::Overloaded);
+        }
         let less = |left: u64| left.checked_sub(bytes);
         self.room
             .left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .map_err(|_| Denial::Overloaded)?;
+        *own += bytes;
         self.bytes += bytes;
         Ok(())
     }
@@ -63,6 +83,12 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.room.left.fetch_add(self.bytes, Ordering::Relaxed);
+        if let Entry::Occupied(mut own) = self.room.held.entry(self.group) {
+            *own.get_mut() = own.get().saturating_sub(self.bytes);
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
     }
 }
 
@@ -73,9 +99,18 @@ impl Held {
     /// # Errors
     /// [`Denial::BodyTooLarge`], [`Denial::BodyTooSlow`], [`Denial::BodyBroken`], or [`Denial::Overloaded`] if there is no
     /// room.
-    pub async fn read(body: Incoming, limit: u64, idle: Duration, room: &Arc<Room>) -> Result<Self, Denial> {
-        const FIRST: usize = 64 * 1024;
-        let mut taken = Taken::nothing(Arc::clone(room));
+    pub async fn read(
+        body: Incoming,
+        limit: u64,
+        idle: Duration,
+        (room, group): (&Arc<Room>, AddrGroup),
+    ) -> Result<Self, Denial> {
+        let taken = Taken::nothing(Arc::clone(room), group);
+        let whole = Self::whole(body, limit, idle, taken);
+        timeout(WHOLE_WITHIN, whole).await.unwrap_or(Err(Denial::BodyTooSlow))
+    }
+
+    async fn whole(body: Incoming, limit: u64, idle: Duration, mut taken: Taken) -> Result<Self, Denial> {
         let expected = body.size_hint().exact();
         if expected.is_some_and(|bytes| bytes > limit) {
             return Err(Denial::BodyTooLarge);
@@ -85,13 +120,17 @@ impl Held {
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await {
             let broken = || state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
             let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
-            taken.more(u64::try_from(data.len()).unwrap_or(u64::MAX))?;
-            if bytes.is_empty() {
-                let whole = expected.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-                bytes.reserve_exact(whole.min(FIRST));
+            // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
+            let needed = bytes.len() + data.len();
+            if needed > bytes.capacity() {
+                let most = usize::try_from(limit).unwrap_or(usize::MAX).max(needed);
+                let more = needed.max(bytes.capacity() + GROWTH).min(most) - bytes.capacity();
+                taken.more(u64::try_from(more).unwrap_or(u64::MAX))?;
+                bytes.reserve_exact(bytes.capacity() + more - bytes.len());
             }
             bytes.extend_from_slice(&data);
         }
+        bytes.shrink_to_fit();
         Ok(Self { bytes: bytes.into(), state, taken })
     }
 
@@ -110,14 +149,19 @@ mod tests {
 
     #[test]
     fn room_is_shared_and_given_back() {
-        let room = Room::new(10);
-        let (mut one, mut other) = (Taken::nothing(Arc::clone(&room)), Taken::nothing(Arc::clone(&room)));
+        let room = Room::new(20);
+        let group = |last| AddrGroup::of(std::net::IpAddr::from([192, 0, 2, last]));
+        let [mut one, mut same, mut other, mut third] =
+            [1, 1, 2, 3].map(|last| Taken::nothing(Arc::clone(&room), group(last)));
         assert_eq!(one.more(7), Ok(()));
-        assert_eq!(other.more(4), Err(Denial::Overloaded));
-        assert_eq!(other.more(3), Ok(()));
+        assert_eq!(same.more(4), Err(Denial::Overloaded), "over the address's share");
+        assert_eq!(same.more(3), Ok(()));
+        assert_eq!(other.more(9), Ok(()));
+        assert_eq!(third.more(2), Err(Denial::Overloaded), "nothing is left");
         drop(one);
-        assert_eq!(other.more(7), Ok(()));
-        drop(other);
-        assert_eq!(room.left.load(Ordering::Relaxed), 10);
+        assert_eq!(third.more(2), Ok(()));
+        assert_eq!(same.more(6), Ok(()));
+        drop((same, other, third));
+        assert_eq!((room.left.load(Ordering::Relaxed), room.held.len()), (20, 0));
     }
 }

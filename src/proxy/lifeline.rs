@@ -60,17 +60,21 @@ impl Lifelines {
     /// how many.
     pub fn cut(&self, keys: &KeySet, edited: Option<WallTime>) -> usize {
         let now = self.clock.wall();
-        let is_over = |line: &Line| {
-            let carried = *line.carries.lock();
-            carried.is_some_and(|digest| keys.prove(&digest, now).is_err())
-        };
-        let over: Vec<Arc<Line>> =
-            self.open.iter().filter(|line| is_over(line)).map(|line| Arc::clone(&line)).collect();
-        let fresh = over.iter().filter(|line| !line.is_cut.load(Ordering::Acquire));
-        fresh
-            .map(|line| {
+        // Under the lock: meanwhile the connection cannot move on to another key.
+        let cuts = |line: &Line| {
+            let carried = line.carries.lock();
+            let is_over = carried.is_some_and(|digest| keys.prove(&digest, now).is_err());
+            if is_over && !line.is_cut.load(Ordering::Acquire) {
                 *line.edited.lock() = edited;
                 line.is_cut.store(true, Ordering::Release);
+                return true;
+            }
+            false
+        };
+        let cut: Vec<Arc<Line>> =
+            self.open.iter().filter(|line| cuts(line)).map(|line| Arc::clone(&line)).collect();
+        cut.iter()
+            .map(|line| {
                 if let Some(task) = line.task.lock().take() {
                     task.wake();
                 }

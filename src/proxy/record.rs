@@ -179,6 +179,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let now = self.finish();
+        // What comes next over this connection may be another key's.
+        self.peer.lifeline.carry(None);
         if let Some(pace) = self.pace.take() {
             pace.idle(now);
         }
@@ -201,7 +203,7 @@ impl Drop for Record {
             client: self.trail.client.filter(|client| client.ip() != self.peer.ip),
             peer: self.peer.text(),
             method: &self.method,
-            path: self.path.as_ref(),
+            path: self.path.as_ref().filter(|_| !self.trail.path_is_secret),
             route: self.trail.stats.name(),
             caller: &self.trail.caller,
             scope: self.scope.as_ref(),

@@ -94,6 +94,11 @@ impl Upload {
 }
 
 impl UploadState {
+    /// From now on more of the body wakes whoever polls it.
+    pub fn tell_nobody(&self) {
+        *self.task.lock() = None;
+    }
+
     /// From now on more of the body wakes `task`.
     pub fn tell(&self, task: &Waker) {
         match &mut *self.task.lock() {

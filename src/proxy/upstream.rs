@@ -267,6 +267,19 @@ impl Lease {
         }
     }
 
+    /// Lets a connection run on by itself whose answer came before the request was whole: neither must wait for the other.
+    pub fn release_unfinished(&mut self) {
+        if let Some(upload) = self.upload.as_ref().filter(|upload| !upload.is_whole()) {
+            upload.tell_nobody();
+            self.release();
+        }
+    }
+
+    /// True if nobody here drives the connection.
+    pub const fn is_released(&self) -> bool {
+        self.line.is_none()
+    }
+
     /// Lets a connection that is no longer HTTP run on by itself.
     pub fn release(&mut self) {
         if let Some(line) = self.line.take() {

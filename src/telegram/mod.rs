@@ -12,6 +12,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use crate::clock::WallTime;
 use crate::config;
 use crate::config::telegram::Telegram;
 use crate::secret::Secret;
@@ -31,7 +32,7 @@ pub struct Bot {
     pub webhook: Arc<str>,
     /// What Telegram should deliver to.
     pub url: String,
-    /// What Telegram should send along: the first of the webhook's secrets that has no end.
+    /// What Telegram should send along: that of the webhook's live secrets which ends last, or never.
     secret: Secret,
     /// The section.
     pub settings: Telegram,
@@ -53,10 +54,10 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`].
-    pub fn of(webhook: &config::Webhook) -> Option<Result<Self, BotError>> {
+    pub fn of(webhook: &config::Webhook, now: WallTime) -> Option<Result<Self, BotError>> {
         let settings = webhook.telegram.clone()?;
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let secret = match webhook.sender.lasting_secret() {
+        let secret = match webhook.sender.lasting_secret(now) {
             None => return Some(Err(BotError::NoSecret(webhook.name.clone()))),
             Some(secret) if secret.len() > MOST_SECRET_BYTES || !secret.expose().iter().all(fits) => {
                 return Some(Err(BotError::Secret(webhook.name.clone())));

@@ -75,7 +75,7 @@ impl Watch {
 
     fn post(&self, webhook: &config::Webhook, before: &[Arc<Post>]) -> Option<Arc<Post>> {
         let watch = webhook.telegram.as_ref()?.watch?;
-        let bot = match Bot::of(webhook)? {
+        let bot = match Bot::of(webhook, self.clock.wall())? {
             Ok(bot) => bot,
             Err(error) => {
                 tracing::error!(%error, "this webhook is not watched at Telegram");

@@ -1,6 +1,6 @@
 //! Bodies: streamed both ways, bounded, never left half-done.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use crate::support::client::{Connection, request};
 use crate::support::crm::Crm;
@@ -41,7 +41,7 @@ fn a_body_reaches_the_crm_while_it_is_still_being_sent() {
     let crm = Crm::with(|mut stream, _| {
         let mut first = [0; 4096];
         loop {
-            let read = std::io::Read::read(&mut stream, &mut first).unwrap();
+            let read = stream.read(&mut first).unwrap();
             if read == 0 {
                 return;
             }
@@ -149,4 +149,39 @@ fn large_answers_stream_and_are_counted() {
     let (gateway, key) = writing(&crm, "");
     assert_eq!(gateway.get("/api/x", &[&key.header()]).body.len(), SIZE);
     assert_eq!(gateway.log(1)[0]["bytes_out"], SIZE);
+}
+
+/// Neither the upload nor the answer waits for the other, though the CRM answers at once and the client reads at the end.
+#[test]
+fn an_early_answer_and_a_long_upload_do_not_wait_for_each_other() {
+    const LONG: usize = 24 * 1024 * 1024;
+    let crm = Crm::with(|mut stream, seen| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            if stream.read_exact(&mut byte).is_err() {
+                return;
+            }
+            head.push(byte[0]);
+        }
+        seen.note(&String::from_utf8_lossy(&head));
+        let mut writer = stream.try_clone().unwrap();
+        let writing = std::thread::spawn(move || {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n");
+            drop(writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![b'x'; LONG])));
+        });
+        let mut rest = vec![0; LONG];
+        drop(stream.read_exact(&mut rest));
+        drop(writing.join());
+    });
+    let key = TestKey::new(&["write"], "");
+    let gateway = Plan::before(&crm).key(&key).start();
+    let mut connection = Connection::open(gateway.address);
+    connection.stream.set_write_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let head =
+        format!("POST /api/x HTTP/1.1\r\nHost: x\r\nContent-Length: {LONG}\r\n{}\r\n\r\n", key.header());
+    connection.stream.write_all(head.as_bytes()).unwrap();
+    connection.stream.write_all(&vec![b'y'; LONG]).expect("the upload goes on while nobody reads the answer");
+    let answer = connection.answer().unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, LONG));
 }

@@ -3,8 +3,9 @@
 use super::Delivery;
 use super::description::{Description, Reply, Verify};
 use super::place::{Place, in_head};
-use super::sender::Sender;
+use super::sender::{Live, Sender};
 use super::settings::ReplayMode;
+use crate::clock::WallTime;
 use crate::denial::DeliveryFault;
 use crate::secret::Secret;
 
@@ -75,10 +76,12 @@ impl Sender {
         self.description.reply.as_ref()
     }
 
-    /// The secret to register with the sender: the first that has no end, or else the first.
-    pub fn lasting_secret(&self) -> Option<&Secret> {
-        let lasting = self.secrets.iter().find(|live| live.until.is_none());
-        lasting.or_else(|| self.secrets.first()).map(|live| &live.secret)
+    /// The secret to register with the sender: of those that are live the one that ends last, or never.
+    pub fn lasting_secret(&self, now: WallTime) -> Option<&Secret> {
+        let mut live = self.secrets.iter().filter(|live| live.is_live(now));
+        let first = live.next()?;
+        let ends = |live: &Live| live.until.unwrap_or(WallTime::MAX);
+        Some(&live.fold(first, |best, other| if ends(other) > ends(best) { other } else { best }).secret)
     }
 
     /// Number of secrets, ended ones included.

@@ -301,7 +301,7 @@ impl Sender {
 }
 
 impl Live {
-    fn is_live(&self, now: WallTime) -> bool {
+    pub(super) fn is_live(&self, now: WallTime) -> bool {
         !self.secret.is_empty() && self.until.is_none_or(|until| now < until)
     }
 }
