@@ -35,7 +35,7 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
         path,
         environment,
         loaded,
-        (fingerprint, loading.named_files(&[])),
+        (fingerprint, loading.files(&[])),
         &Clock::system(),
     )
     .map_err(|error| Failure::Failed(format!("not started: {error}")))?;

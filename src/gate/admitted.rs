@@ -5,6 +5,7 @@ use http::uri::PathAndQuery;
 
 use crate::credential::webhook::place::without_parameter;
 use crate::limits::limiter::Taken;
+use crate::policy::crm_credential::CredentialId;
 use crate::policy::scope::ScopeName;
 use crate::request_head::target::Target;
 
@@ -16,6 +17,7 @@ pub struct Admitted {
     pub(super) query: Query,
     pub(super) upstream_path: Option<Box<str>>,
     pub(super) scope: Option<ScopeName>,
+    pub(super) credential: Option<CredentialId>,
     pub(super) taken: Option<Taken>,
     pub(super) wants_upgrade: bool,
 }
@@ -49,6 +51,11 @@ impl Admitted {
     /// The scope that allowed it.
     pub const fn scope(&self) -> Option<&ScopeName> {
         self.scope.as_ref()
+    }
+
+    /// As whom the CRM is asked, where the key or its scope says so.
+    pub const fn credential(&self) -> Option<CredentialId> {
+        self.credential
     }
 
     /// The token that was taken.

@@ -105,6 +105,7 @@ impl Gate {
             query,
             upstream_path: webhook.upstream_path.clone(),
             scope: None,
+            credential: None,
             taken: None,
             wants_upgrade: false,
         })

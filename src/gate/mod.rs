@@ -30,7 +30,7 @@ use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
-use crate::policy::scope::{PathPattern, ScopeName, Scopes};
+use crate::policy::scope::{Coverage, Covered, PathPattern, Scopes};
 use crate::request_head::fields::ListedNames;
 use crate::request_head::{self, Head};
 
@@ -47,6 +47,8 @@ pub struct Gate {
     pub places: Places,
     /// Whether the presented key goes on to the CRM.
     pub presented_key: PresentedKey,
+    /// Headers by which the CRM would believe someone: with a key they do not go on.
+    pub strip: Vec<HeaderName>,
     /// Webhooks by their exact path.
     pub webhooks: Vec<Arc<Webhook>>,
     /// Routes that were written down, first match wins; every other path needs a key.
@@ -205,13 +207,14 @@ impl Gate {
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
-        let scope = self.permit(&holder, &parts.method, head.target.path(), client)?;
+        let Covered { scope, credential } = self.permit(&holder, &parts.method, head.target.path(), client)?;
         Ok(Admitted {
             query: without_override(&head.target),
             target: head.target,
             strip,
             upstream_path: None,
             scope: Some(scope.clone()),
+            credential: holder.key.credential.or(credential),
             taken: Some(taken),
             wants_upgrade: head.facts.wants_upgrade,
         })
@@ -243,9 +246,14 @@ impl Gate {
         method: &Method,
         path: &str,
         client: ClientAddr,
-    ) -> Result<&ScopeName, Denial> {
+    ) -> Result<Covered<'_>, Denial> {
         holder.key.allow_from.permit(client)?;
-        self.scopes.covering(&holder.key.scopes, method, path).ok_or(Denial::ScopeMissing)
+        match self.scopes.covering(&holder.key.scopes, method, path) {
+            Coverage::Covered(covered) => Ok(covered),
+            Coverage::NeedsBody => Err(Denial::ScopeUnread),
+            Coverage::Uncovered => Err(Denial::ScopeMissing),
+            Coverage::Never => Err(Denial::ScopeNever),
+        }
     }
 
     /// Fields that must not go on. The presented key is looked for wherever it may have been repeated: a header that
@@ -258,6 +266,9 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Vec<HeaderName>, Denial> {
         let mut strip = head.facts.not_forwarded.clone();
+        let kept = |name: &HeaderName| self.presented_key == PresentedKey::Forwarded && name == claim.header;
+        let others = self.strip.iter().filter(|name| headers.contains_key(*name) && !kept(name));
+        strip.extend(others.cloned());
         if self.presented_key == PresentedKey::Forwarded {
             return Ok(strip);
         }
@@ -285,6 +296,7 @@ impl Gate {
             target: head.target,
             upstream_path: None,
             scope: None,
+            credential: None,
             taken: None,
             wants_upgrade: head.facts.wants_upgrade,
         })

@@ -1,12 +1,18 @@
-//! Scopes: named sets of `METHODS /path/pattern` rules, compiled into one tree.
+//! Scopes: named sets of `METHODS /path/pattern [operation]` rules, compiled into one tree.
 //!
 //! `*` stands for one segment that is not empty, `**` (only at the end) for any number of segments, none included. All
 //! else is literal and compared byte for byte, which is safe because [`request_head`](crate::request_head) lets only one
-//! spelling of a path through. `GET` covers `HEAD` (RFC 9110 section 9.3.2). `ANY` stands for every method.
+//! spelling of a path through. `GET` covers `HEAD` (RFC 9110 section 9.3.2). `ANY` stands for every method. What only the
+//! body tells apart is an [operation](super::operation) behind the path.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use http::Method;
+
+use super::crm_credential::CredentialId;
+use super::never::Never;
+use super::operation::{Message, Operation};
 
 /// Most scopes in one configuration.
 pub const MOST_SCOPES: usize = 1024;
@@ -23,26 +29,28 @@ pub struct ScopeName(Arc<str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet(Box<[u64]>);
 
-/// One `METHODS /path/pattern`, parsed.
+/// One `METHODS /path/pattern [operation]`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    methods: Methods,
-    path: PathPattern,
+    pub(super) methods: Methods,
+    pub(super) path: PathPattern,
+    /// What the body must ask for; `None` where method and path tell all.
+    pub operation: Option<Operation>,
 }
 
 /// A path with `*` and `**`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern(Vec<Segment>);
+pub struct PathPattern(pub(super) Vec<Segment>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Literal(Box<str>),
     One,
     Rest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Methods {
+pub(super) enum Methods {
     Any,
     These(Vec<Method>),
 }
@@ -65,6 +73,11 @@ pub enum PatternError {
     /// `**` before the end.
     #[error("'**' can only be the last segment")]
     RestNotLast,
+    /// Not an operation.
+    #[error(
+        "expected an operation as 'graphql:query', 'graphql:mutation', 'graphql:subscription', 'jsonrpc:NAME' or 'xmlrpc:NAME'"
+    )]
+    Operation,
 }
 
 impl ScopeName {
@@ -106,16 +119,28 @@ impl std::str::FromStr for Rule {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let (methods, path) = text.split_once(' ').ok_or(PatternError::Shape)?;
-        let path = path.trim_start_matches(' ');
-        if path.is_empty() || path.contains([' ', '\t']) {
+        let mut words = text.split(' ').filter(|word| !word.is_empty());
+        let (Some(methods), Some(path), operation, None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(PatternError::Shape);
+        };
+        if operation.is_some() && !path.starts_with('/') {
             return Err(PatternError::Shape);
         }
         let methods = match methods {
             "ANY" => Methods::Any,
             list => Methods::These(list.split(',').map(method).collect::<Result<_, _>>()?),
         };
-        Ok(Self { methods, path: path.parse()? })
+        let operation = operation.map(str::parse).transpose().map_err(|_| PatternError::Operation)?;
+        Ok(Self { methods, path: path.parse()?, operation })
+    }
+}
+
+impl Rule {
+    /// True if it is about this method and path; the body is not asked.
+    pub fn is_about(&self, method: &Method, path: &str) -> bool {
+        self.methods.cover(method) && self.path.matches(path)
     }
 }
 
@@ -173,7 +198,7 @@ impl PathPattern {
 }
 
 impl Methods {
-    fn cover(&self, method: &Method) -> bool {
+    pub(super) fn cover(&self, method: &Method) -> bool {
         match self {
             Self::Any => true,
             Self::These(list) => {
@@ -189,9 +214,9 @@ impl Methods {
 pub struct PathTree<T> {
     /// Sorted by segment.
     literals: Vec<(Box<str>, Self)>,
-    one: Option<Box<Self>>,
-    here: Vec<T>,
-    below: Vec<T>,
+    pub(super) one: Option<Box<Self>>,
+    pub(super) here: Vec<T>,
+    pub(super) below: Vec<T>,
 }
 
 impl<T> Default for PathTree<T> {
@@ -232,7 +257,12 @@ impl<T> PathTree<T> {
     }
 
     fn literal(&self, text: &str) -> Option<&Self> {
-        let at = self.literals.binary_search_by(|(known, _)| (**known).cmp(text)).ok()?;
+        self.literal_by(|known| known.cmp(text))
+    }
+
+    /// The child whose literal segment compares as equal, in an order in which the literals are sorted.
+    pub(super) fn literal_by(&self, order: impl Fn(&str) -> Ordering) -> Option<&Self> {
+        let at = self.literals.binary_search_by(|(known, _)| order(known)).ok()?;
         self.literals.get(at).map(|(_, child)| child)
     }
 
@@ -259,26 +289,71 @@ impl<T> PathTree<T> {
     }
 }
 
-/// All scopes of a configuration.
+/// All scopes of a configuration, and what no scope can grant.
 #[derive(Clone, Debug, Default)]
 pub struct Scopes {
     names: Vec<ScopeName>,
-    tree: PathTree<(Methods, ScopeId)>,
+    /// In the order of `names`: as whom the CRM is asked, where a scope says.
+    credentials: Vec<Option<CredentialId>>,
+    tree: PathTree<Grant>,
+    never: Never,
+}
+
+/// What a rule grants.
+#[derive(Clone, Debug)]
+struct Grant {
+    methods: Methods,
+    scope: ScopeId,
+    operation: Option<Operation>,
+}
+
+/// What allows a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered<'s> {
+    /// The scope.
+    pub scope: &'s ScopeName,
+    /// As whom the CRM is asked, if the scope says.
+    pub credential: Option<CredentialId>,
+}
+
+/// What method and path say about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Coverage<'s> {
+    /// A scope allows it, whatever its body.
+    Covered(Covered<'s>),
+    /// A scope may allow it: [`Scopes::covering_message`] tells, once the body is there.
+    NeedsBody,
+    /// No scope of the key is about it.
+    Uncovered,
+    /// No scope of any key can allow it.
+    Never,
 }
 
 impl Scopes {
     /// Adds a scope, or more rules to one that has the same name.
     ///
     /// Scopes over [`MOST_SCOPES`] grant nothing; the configuration refuses them with a message.
-    pub fn add(&mut self, name: ScopeName, rules: impl IntoIterator<Item = Rule>) -> ScopeId {
+    pub fn add(
+        &mut self,
+        name: ScopeName,
+        rules: impl IntoIterator<Item = Rule>,
+        credential: Option<CredentialId>,
+    ) -> ScopeId {
         let id = self.id(name.as_str()).unwrap_or_else(|| {
             self.names.push(name);
+            self.credentials.push(credential);
             ScopeId(u16::try_from(self.names.len() - 1).unwrap_or(u16::MAX))
         });
-        for Rule { methods, path } in rules {
-            self.tree.insert(&path, (methods, id));
+        for Rule { methods, path, operation } in rules {
+            self.tree.insert(&path, Grant { methods, scope: id, operation });
         }
         id
+    }
+
+    /// Adds what no scope can grant.
+    pub fn forbid(&mut self, rules: impl IntoIterator<Item = Rule>) {
+        rules.into_iter().for_each(|rule| self.never.add(&rule));
     }
 
     /// The scope of that name.
@@ -292,17 +367,52 @@ impl Scopes {
         &self.names
     }
 
-    /// The scope among `held` that covers this method and path.
-    pub fn covering(&self, held: &ScopeSet, method: &Method, path: &str) -> Option<&ScopeName> {
-        let mut found = None;
-        self.tree.any(path, &mut |(methods, id)| {
-            let covers = held.has(*id) && methods.cover(method);
+    /// What method and path say for a key with these scopes.
+    pub fn covering(&self, held: &ScopeSet, method: &Method, path: &str) -> Coverage<'_> {
+        if self.never.has(method, path) {
+            return Coverage::Never;
+        }
+        let (mut found, mut depends) = (None, false);
+        self.tree.any(path, &mut |grant| {
+            let fits = held.has(grant.scope) && grant.methods.cover(method);
+            let covers = fits && grant.operation.is_none();
             if covers {
-                found = Some(*id);
+                found = Some(grant.scope);
+            }
+            depends |= fits;
+            covers
+        });
+        match found.and_then(|id| self.covered(id)) {
+            Some(covered) => Coverage::Covered(covered),
+            None if depends => Coverage::NeedsBody,
+            None => Coverage::Uncovered,
+        }
+    }
+
+    /// The scope among `held` that covers a request of which the whole is known. To be asked only where
+    /// [`Self::covering`] said [`Coverage::NeedsBody`].
+    pub fn covering_message(
+        &self,
+        held: &ScopeSet,
+        path: &str,
+        message: &Message<'_>,
+    ) -> Option<Covered<'_>> {
+        let mut found = None;
+        self.tree.any(path, &mut |grant| {
+            let fits = held.has(grant.scope) && grant.methods.cover(message.method);
+            let covers = fits && grant.operation.as_ref().is_none_or(|operation| operation.is_asked_by(message));
+            if covers {
+                found = Some(grant.scope);
             }
             covers
         });
-        found.and_then(|ScopeId(id)| self.names.get(usize::from(id)))
+        found.and_then(|id| self.covered(id))
+    }
+
+    fn covered(&self, ScopeId(id): ScopeId) -> Option<Covered<'_>> {
+        let at = usize::from(id);
+        let scope = self.names.get(at)?;
+        Some(Covered { scope, credential: self.credentials.get(at).copied().flatten() })
     }
 }
 
@@ -313,14 +423,15 @@ mod tests {
     fn scopes(rules: &[(&str, &[&str])]) -> Scopes {
         let mut scopes = Scopes::default();
         for (name, rules) in rules {
-            scopes.add(ScopeName::new(name).unwrap(), rules.iter().map(|rule| rule.parse().unwrap()));
+            let rules = rules.iter().map(|rule| rule.parse().unwrap());
+            scopes.add(ScopeName::new(name).unwrap(), rules, None);
         }
         scopes
     }
 
     fn allowed(scopes: &Scopes, held: &[&str], method: &str, path: &str) -> bool {
         let held = ScopeSet::of(held.iter().map(|name| scopes.id(name).unwrap()));
-        scopes.covering(&held, &method.parse().unwrap(), path).is_some()
+        matches!(scopes.covering(&held, &method.parse().unwrap(), path), Coverage::Covered(_))
     }
 
     #[test]
@@ -363,7 +474,10 @@ mod tests {
     fn bad_rules_say_why() {
         for (text, why) in [
             ("GET", PatternError::Shape),
-            ("GET  /a b", PatternError::Shape),
+            ("GET  /a b", PatternError::Operation),
+            ("GET /a graphql:query b", PatternError::Shape),
+            ("POST /a graphql:quer", PatternError::Operation),
+            ("POST /a jsonrpc:", PatternError::Operation),
             ("get /a", PatternError::Method),
             ("GET, POST /a", PatternError::Shape),
             ("GET,,POST /a", PatternError::Method),
@@ -377,6 +491,35 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Rule>().unwrap_err(), why, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_body_decides() {
+        let mut all = scopes(&[
+            ("read", &["POST /graphql graphql:query"]),
+            ("write", &["POST /graphql graphql:mutation"]),
+            ("all", &["POST /graphql"]),
+        ]);
+        let held = |names: &[&str]| ScopeSet::of(names.iter().map(|name| all.id(name).unwrap()));
+        let post = Method::POST;
+        let (read, write, both) = (held(&["read"]), held(&["write"]), held(&["read", "all"]));
+        assert_eq!(all.covering(&read, &post, "/graphql"), Coverage::NeedsBody);
+        assert!(matches!(all.covering(&both, &post, "/graphql"), Coverage::Covered(_)));
+        assert_eq!(all.covering(&read, &Method::GET, "/graphql"), Coverage::Uncovered);
+        let asked = |held: &ScopeSet, body: &str| {
+            let message = Message {
+                method: &post,
+                query: None,
+                content_type: Some("application/json"),
+                body: body.as_bytes(),
+            };
+            all.covering_message(held, "/graphql", &message).map(|covered| covered.scope.as_str().to_owned())
+        };
+        assert_eq!(asked(&read, r#"{"query":"{a}"}"#).as_deref(), Some("read"));
+        assert_eq!(asked(&read, r#"{"query":"mutation{a}"}"#), None);
+        assert_eq!(asked(&write, r#"{"query":"mutation{a}"}"#).as_deref(), Some("write"));
+        all.forbid(["ANY /graphql".parse().unwrap()]);
+        assert_eq!(all.covering(&both, &post, "/graphql"), Coverage::Never);
     }
 
     #[test]

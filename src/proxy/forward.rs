@@ -53,7 +53,7 @@ pub fn request(
         (Caller::Keyless | Caller::Unknown, None) => {}
     }
     headers.insert(X_REQUEST_ID, id.clone());
-    if let Some(credential) = &upstream.config().credential
+    if let Some(credential) = upstream.config().credentials.get(admitted.credential())
         && !matches!(trail.caller, Caller::Unknown)
         && (trail.webhook.is_some() || matches!(trail.caller, Caller::Key(_)))
     {

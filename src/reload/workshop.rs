@@ -79,6 +79,9 @@ impl Workshop {
             access: route.access,
             stats: self.metrics.route(&route.name),
         };
+        // What Sidelock shows the CRM, and whatever else it would believe, is never the client's to say.
+        let strip = config.upstream.credentials.headers();
+        let strip = strip.chain(config.pack.iter().flat_map(|pack| &pack.strip)).cloned().collect();
         let mut listed = config.keys.places.listed_names();
         listed.extend(config.upstream.pass_headers.iter().cloned());
         Gate {
@@ -87,6 +90,7 @@ impl Workshop {
             listed_names: ListedNames::new(listed),
             places: config.keys.places.clone(),
             presented_key: config.keys.presented_key,
+            strip,
             webhooks: config.webhooks.iter().map(webhook).collect(),
             routes: config.routes.iter().map(route).collect(),
             api: self.metrics.route(API_ROUTE),
