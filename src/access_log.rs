@@ -196,6 +196,9 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
             plain(out, b",\"detail\":\"", what.word());
         }
     }
+    if let Some(delivery) = outcome.delivery.word() {
+        plain(out, b",\"delivery\":\"", delivery);
+    }
     plain(out, b",\"end\":\"", outcome.ending.word());
     count(out, b",\"bytes_in\":", outcome.bytes_in);
     count(out, b",\"bytes_out\":", outcome.bytes_out);

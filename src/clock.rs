@@ -165,6 +165,22 @@ impl WallTime {
     }
 }
 
+/// Lets something happen at most once in a while: a stranger must not fill the log.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    /// Milliseconds of the next moment at which it may.
+    next: AtomicU64,
+}
+
+impl Seldom {
+    /// True if it may happen `now`, and then not again for `pause`.
+    pub fn may(&self, now: Moment, pause: Duration) -> bool {
+        let after = now.as_millis().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        let due = |next: u64| (next <= now.as_millis()).then_some(after);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok()
+    }
+}
+
 /// Time that a test sets. Starts at monotonic zero and a fixed day.
 #[derive(Debug)]
 pub struct ManualClock {
@@ -192,4 +208,16 @@ impl ManualClock {
 
 fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seldom() {
+        let seldom = Seldom::default();
+        let may = |secs: u64| seldom.may(Moment::from_nanos(secs * 1_000_000_000), Duration::from_secs(10));
+        assert_eq!([0, 1, 9, 10, 11, 30].map(may), [true, false, false, true, false, true]);
+    }
 }

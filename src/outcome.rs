@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
@@ -127,6 +127,8 @@ pub struct Outcome<'a> {
     pub status: Option<StatusCode>,
     /// Why it was refused.
     pub denial: Option<Denial>,
+    /// What became of a webhook delivery.
+    pub delivery: DeliveryResult,
     /// How it ended.
     pub ending: Ending,
     /// Body bytes from the client.
@@ -137,6 +139,68 @@ pub struct Outcome<'a> {
     pub total: Duration,
     /// From sending the request to the CRM to its response head.
     pub upstream: Option<Duration>,
+}
+
+/// What became of a webhook delivery that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryResult {
+    /// The CRM got it.
+    Forwarded,
+    /// The CRM has it already.
+    Duplicate,
+    /// It was a handshake, and answered here.
+    Handshake,
+    /// Rules about senders keep it from the CRM.
+    Withheld,
+}
+
+impl DeliveryResult {
+    /// Every value of [`Self::word`].
+    pub const WORDS: [&str; 3] = ["duplicate", "handshake", "withheld"];
+
+    /// The label value in metrics and the word in the access log, where it is not the CRM's to say.
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Forwarded => None,
+            Self::Duplicate => Some("duplicate"),
+            Self::Handshake => Some("handshake"),
+            Self::Withheld => Some("withheld"),
+        }
+    }
+}
+
+/// One webhook's record of its deliveries: counters and moments that need no look-up.
+#[derive(Debug)]
+pub struct DeliveryStats {
+    accepted: IntCounter,
+    last_success: IntGauge,
+    /// Uses and last use of each secret, in the order of the configuration.
+    secrets: Vec<(IntCounter, IntGauge)>,
+}
+
+impl DeliveryStats {
+    /// From the handles.
+    pub const fn new(
+        accepted: IntCounter,
+        last_success: IntGauge,
+        secrets: Vec<(IntCounter, IntGauge)>,
+    ) -> Self {
+        Self { accepted, last_success, secrets }
+    }
+
+    /// The CRM took a delivery that came `at`.
+    pub fn accepted(&self, at: WallTime) {
+        self.accepted.inc();
+        self.last_success.set(at.unix_secs());
+    }
+
+    /// The secret at this position proved a delivery that came `at`.
+    pub fn proved_by(&self, index: usize, at: WallTime) {
+        if let Some((uses, last_use)) = self.secrets.get(index) {
+            uses.inc();
+            last_use.set(at.unix_secs());
+        }
+    }
 }
 
 /// How the exchange ended.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::access_log;
 use crate::admin::{Admin, Readiness};
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
 use crate::config::{self, Config, Timeouts};
@@ -30,6 +30,7 @@ use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::held::Room;
 use crate::proxy::{Live, Proxy};
 use crate::reload::{Reloader, Workshop};
 use crate::telegram::watch::Watch;
@@ -169,6 +170,8 @@ impl Parts {
             states: KeyStates::new(clock),
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
+            seen: dashmap::DashMap::new(),
+            senders: Arc::default(),
             clock: clock.clone(),
         };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
@@ -199,6 +202,8 @@ impl Parts {
             clock: clock.clone(),
             limits,
             connections: Connections::default(),
+            clock_warning: Seldom::default(),
+            room: Room::new(limits.held_bodies),
             draining,
             id_seed: random_seed()?,
             next_id: AtomicU64::new(0),

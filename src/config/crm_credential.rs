@@ -34,7 +34,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub(super) fn read(upstream: &Section<'_, '_>, around: &Surroundings<'_>, known: Option<&Injection>) -> Self {
+    pub(super) fn read(
+        upstream: &Section<'_, '_>,
+        around: &Surroundings<'_>,
+        known: Option<&Injection>,
+    ) -> Self {
         let usual = credential(upstream.section("credential"), around, known);
         let section = upstream.section("credentials");
         let sections = section.named_sections();
@@ -46,7 +50,9 @@ impl Credentials {
         let (mut names, mut named) = (Vec::new(), Vec::new());
         for (name, span, section) in sections {
             let fits = (1..=64).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
             if !fits {
                 let help = "1 to 64 letters, digits and . _ -".to_owned();
                 section.reading().error(span, "not a name for a credential", Some(help));

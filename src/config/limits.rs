@@ -15,6 +15,8 @@ pub struct Limits {
     pub per_address_failures: Rate,
     /// `body`: of a request, streamed; default 100 MiB.
     pub body: u64,
+    /// `held_bodies`: all bodies together that are held until their signature is verified; default 64 MiB. Needs a restart.
+    pub held_bodies: u64,
     /// `head`: of a request, all fields together; default 16 KiB. Needs a restart.
     pub head: usize,
     /// `fields`: in a request head; default 100. Needs a restart.
@@ -48,6 +50,7 @@ impl Limits {
                 Rate::new(at_least_one(10), Per::Minute).with_burst(at_least_one(20)),
             ),
             body: size("body", 100 * 1024 * 1024),
+            held_bodies: size("held_bodies", 64 * 1024 * 1024),
             head: usize::try_from(head).unwrap_or(16 * 1024),
             fields: count("fields", 10, 1_000, 100),
             connections: count("connections", 1, 1_000_000, 10_000),

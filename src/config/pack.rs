@@ -114,8 +114,7 @@ fn pack(root: &Section<'_, '_>) -> Option<Pack> {
     let strip = root.get("strip").map(|value| value.parse_all()).unwrap_or_default();
     let public = root.get("public").map(|value| value.parse_all()).unwrap_or_default();
     let credential = root.section("credential");
-    let injection =
-        if credential.is_present() { crm_credential::injection(&credential, None) } else { None };
+    let injection = if credential.is_present() { crm_credential::injection(&credential, None) } else { None };
     credential.finish();
     let blank = root.sections("blank").into_iter().map(blank).collect();
     Some(Pack {

@@ -55,7 +55,9 @@ pub enum Denial {
     BodyTooSlow,
     /// The client's body broke off or was not well-formed.
     BodyBroken,
-    /// Too many connections or requests at once.
+    /// An equal webhook delivery is on its way to the CRM: whether this one is needed is not known yet.
+    DeliveryUnderWay,
+    /// Too many connections, requests, or bytes of held bodies at once.
     Overloaded,
     /// The CRM could not be reached.
     UpstreamUnreachable,
@@ -85,7 +87,7 @@ impl RetryAfter {
 }
 
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 23] = [
+const OWN_REASONS: [&str; 24] = [
     "ambiguous",
     "method",
     "expectation",
@@ -109,6 +111,7 @@ const OWN_REASONS: [&str; 23] = [
     "upstream_connect_timeout",
     "upstream_timeout",
     "upstream_broken",
+    "webhook_under_way",
 ];
 
 /// Every value of [`Denial::reason`], in the order of [`Denial::index`].
@@ -164,6 +167,7 @@ impl Denial {
             Self::UpstreamConnectTimeout => 20,
             Self::UpstreamTimeout => 21,
             Self::UpstreamBroken => 22,
+            Self::DeliveryUnderWay => 23,
         }
     }
 
@@ -195,7 +199,7 @@ impl Denial {
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::DeliveryUnderWay => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -225,6 +229,7 @@ impl Denial {
             Self::BodyTooSlow => "body-too-slow",
             Self::BodyBroken => "body-broken",
             Self::Overloaded => "overloaded",
+            Self::DeliveryUnderWay => "delivery-under-way",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamConnectTimeout => "upstream-connect-timeout",
             Self::UpstreamTimeout => "upstream-timeout",
@@ -255,6 +260,7 @@ impl Denial {
             Self::BodyTooSlow => "The request body came too slowly",
             Self::BodyBroken => "The request body broke off",
             Self::Overloaded => "Too busy",
+            Self::DeliveryUnderWay => "The same delivery is under way",
             Self::UpstreamUnreachable => "The service behind this gateway cannot be reached",
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => {
                 "The service behind this gateway did not answer in time"
@@ -292,7 +298,7 @@ impl Denial {
             Self::BodyTooLarge => "Send less at once.",
             Self::BodyTooSlow => "Try again over a better connection.",
             Self::BodyBroken => "Send the request again, whole.",
-            Self::Overloaded => "Wait as long as Retry-After says, then try again.",
+            Self::Overloaded | Self::DeliveryUnderWay => "Wait as long as Retry-After says, then try again.",
             Self::UpstreamUnreachable => "Nothing was done. Try again in a while.",
             Self::UpstreamConnectTimeout => "Nothing was done. Try again in a while.",
             Self::UpstreamTimeout | Self::UpstreamBroken => {
@@ -323,6 +329,7 @@ impl Denial {
             | Self::BodyTooLarge
             | Self::BodyTooSlow
             | Self::BodyBroken
+            | Self::DeliveryUnderWay
             | Self::Overloaded
             | Self::UpstreamUnreachable
             | Self::UpstreamConnectTimeout
@@ -335,7 +342,7 @@ impl Denial {
     pub const fn retry_after(self) -> Option<u64> {
         match self {
             Self::TooManyFailures(wait) | Self::RateLimited(wait) => Some(wait.seconds()),
-            Self::Overloaded => Some(1),
+            Self::Overloaded | Self::DeliveryUnderWay => Some(1),
             Self::UpstreamUnreachable | Self::UpstreamConnectTimeout => Some(5),
             Self::Ambiguous(_)
             | Self::MethodNotAllowed
@@ -378,6 +385,7 @@ impl Denial {
             | Self::ScopeNever
             | Self::ScopeUnread
             | Self::RateLimited(_)
+            | Self::DeliveryUnderWay
             | Self::Overloaded
             | Self::UpstreamUnreachable
             | Self::UpstreamConnectTimeout
@@ -398,7 +406,7 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::UpstreamBroken.index(), OWN_REASONS.len() - 1);
+        assert_eq!(Denial::DeliveryUnderWay.index(), OWN_REASONS.len() - 1);
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }

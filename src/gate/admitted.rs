@@ -1,12 +1,14 @@
 //! The proof that a request was admitted, and what becomes of it. Only the gate makes one.
 
-use http::HeaderName;
 use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
 
 use crate::credential::webhook::place::without_parameter;
+use crate::keys::key::Key;
+use crate::limits::deliveries::Claim;
 use crate::limits::limiter::Taken;
 use crate::policy::crm_credential::CredentialId;
-use crate::policy::scope::ScopeName;
+use crate::policy::scope::{Covered, ScopeName};
 use crate::request_head::target::Target;
 
 /// Proof that a request passed every step. Forwarding needs one.
@@ -20,6 +22,10 @@ pub struct Admitted {
     pub(super) credential: Option<CredentialId>,
     pub(super) taken: Option<Taken>,
     pub(super) wants_upgrade: bool,
+    /// The right to act on a webhook delivery.
+    pub(super) claim: Option<Claim>,
+    /// What the CRM is told of an update's sender.
+    pub(super) mark: Option<HeaderValue>,
 }
 
 /// What becomes of the query.
@@ -30,6 +36,37 @@ pub(super) enum Query {
 }
 
 impl Admitted {
+    /// Everything goes on as it came.
+    pub(super) const fn plain(target: Target) -> Self {
+        Self {
+            target,
+            strip: Vec::new(),
+            query: Query::AsSent,
+            upstream_path: None,
+            scope: None,
+            credential: None,
+            taken: None,
+            wants_upgrade: false,
+            claim: None,
+            mark: None,
+        }
+    }
+
+    /// With what allows it, and as whom the CRM is asked: a key's word goes before its scope's.
+    pub(super) fn by(self, key: &Key, Covered { scope, credential }: Covered<'_>) -> Self {
+        Self { scope: Some(scope.clone()), credential: key.credential.or(credential), ..self }
+    }
+
+    /// The right to act on a webhook delivery, to be used up when the CRM took it.
+    pub const fn take_claim(&mut self) -> Option<Claim> {
+        self.claim.take()
+    }
+
+    /// The value of `X-Sidelock-Sender`.
+    pub const fn mark(&self) -> Option<&HeaderValue> {
+        self.mark.as_ref()
+    }
+
     /// Fields of the request that do not go on.
     pub fn strip(&self) -> &[HeaderName] {
         &self.strip

@@ -1,4 +1,7 @@
 //! Deliveries to webhooks: the sender's proof in place of a key.
+//!
+//! What the head alone proves is settled at once. Where the body decides, the head is screened, the proxy holds the body,
+//! and [`Gate::settle`] judges both together.
 
 use std::sync::Arc;
 
@@ -7,15 +10,18 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::admitted::{Query, without_override};
 use super::repeated::{contains, holding};
-use super::{Admitted, Gate, Trail};
+use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
 use crate::credential::webhook::place::{Place, without_parameter};
-use crate::credential::webhook::{Delivery, Proved, Sender};
+use crate::credential::webhook::telegram::Update;
+use crate::credential::webhook::{Delivery, Proved, ReplayKey, Sender};
 use crate::denial::{Ambiguity, DeliveryFault, Denial};
+use crate::limits::deliveries::{Deliveries, Known};
 use crate::limits::failures::Failures;
-use crate::outcome::{Caller, RouteStats};
+use crate::outcome::{Caller, DeliveryResult, DeliveryStats, RouteStats, SenderStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::senders::{Action, SenderPolicy};
 use crate::request_head::Head;
 use crate::request_head::fields::same_name;
 
@@ -30,12 +36,20 @@ pub struct Webhook {
     pub methods: Vec<Method>,
     /// How a delivery is proved.
     pub sender: Arc<Sender>,
+    /// Largest body that is held, in bytes.
+    pub body_limit: u64,
+    /// Which deliveries were seen.
+    pub seen: Arc<Deliveries>,
+    /// Whose updates become tickets, and the count of them.
+    pub senders: Option<(SenderPolicy, Arc<SenderStats>)>,
     /// From where deliveries come; empty for the gate's own list.
     pub allow_from: Allowlist,
     /// The path at the CRM, if another one.
     pub upstream_path: Option<Box<str>>,
-    /// Its record.
+    /// Its record as a route.
     pub stats: Arc<RouteStats>,
+    /// Its record of deliveries.
+    pub deliveries: DeliveryStats,
 }
 
 /// A request as it came in.
@@ -46,37 +60,139 @@ pub(super) struct Arrival<'a> {
     pub(super) now: Now,
 }
 
+/// A delivery whose body decides.
+#[derive(Debug)]
+pub struct UnprovedDelivery {
+    webhook: Arc<Webhook>,
+    head: Head,
+    client: ClientAddr,
+}
+
+impl UnprovedDelivery {
+    pub(super) fn body_limit(&self) -> u64 {
+        self.webhook.body_limit
+    }
+}
+
 impl Webhook {
     /// True if deliveries to `path` are this webhook's.
     pub(super) fn owns(&self, path: &str) -> bool {
         *self.path == *path || self.sender.path_prefix().is_some_and(|prefix| path.starts_with(prefix))
+    }
+
+    fn needs_body(&self) -> bool {
+        self.sender.needs_body() || self.reads_updates()
+    }
+
+    fn reads_updates(&self) -> bool {
+        self.senders.is_some() || self.sender.counts_updates()
     }
 }
 
 impl Gate {
     pub(super) fn delivery(
         &self,
-        webhook: &Webhook,
+        webhook: &Arc<Webhook>,
         arrival: Arrival<'_>,
         head: Head,
         failures: &Failures,
         trail: &mut Trail,
-    ) -> Result<Admitted, Denial> {
-        let Arrival { parts, client, now } = arrival;
+    ) -> Result<Judged, Denial> {
+        let Arrival { parts, client, .. } = arrival;
         let list = if webhook.allow_from.is_open() { &self.allow_from } else { &webhook.allow_from };
         list.permit(client)?;
         if !webhook.methods.contains(&parts.method) {
             return Err(Denial::MethodNotAllowed);
         }
-        let proved = prove_by_head(&webhook.sender, parts, &head, now).map_err(|fault| {
-            let denial = Denial::Delivery(fault);
-            if denial.is_authentication_failure() {
-                failures.refuse(denial, client.group(), self.failure_rate)
-            } else {
-                denial
-            }
-        })?;
+        if !webhook.needs_body() {
+            return match self.proved(webhook, arrival, head, b"", failures, trail)? {
+                Settled::Forward(admitted) => Ok(Judged::Admitted(admitted)),
+                // Only a body could say so, and none was read.
+                Settled::Answer(_) | Settled::Ignored => Err(Denial::Delivery(DeliveryFault::BodyUnread)),
+            };
+        }
+        let screened = with_delivery(&webhook.sender, parts, &head, b"", |it| webhook.sender.screen(it));
+        screened.map_err(|fault| self.refuse_delivery(fault, client, failures))?;
+        let unproved = UnprovedDelivery { webhook: Arc::clone(webhook), head, client };
+        Ok(Judged::Unproved(Box::new(Unproved::Delivery(unproved))))
+    }
+
+    pub(super) fn settle_delivery(
+        &self,
+        unproved: UnprovedDelivery,
+        parts: &Parts,
+        body: &[u8],
+        now: Now,
+        failures: &Failures,
+        trail: &mut Trail,
+    ) -> Result<Settled, Denial> {
+        let UnprovedDelivery { webhook, head, client } = unproved;
+        self.proved(&webhook, Arrival { parts, client, now }, head, body, failures, trail)
+    }
+
+    fn proved(
+        &self,
+        webhook: &Webhook,
+        arrival: Arrival<'_>,
+        head: Head,
+        body: &[u8],
+        failures: &Failures,
+        trail: &mut Trail,
+    ) -> Result<Settled, Denial> {
+        let Arrival { parts, client, now } = arrival;
+        let proved =
+            with_delivery(&webhook.sender, parts, &head, body, |it| webhook.sender.prove(it, now.wall))
+                .map_err(|fault| self.refuse_delivery(fault, client, failures))?;
         trail.caller = Caller::Keyless;
+        trail.secret_index = proved.secret_index;
+        if let Some(answer) = proved.handshake {
+            trail.delivery = DeliveryResult::Handshake;
+            return Ok(Settled::Answer(answer));
+        }
+        let mut admitted = self.admit_delivery(webhook, parts, head, &proved, trail)?;
+        let update = webhook.reads_updates().then(|| Update::read(body));
+        let by_update = update.as_ref().and_then(|read| read.as_ref().ok());
+        let key = match by_update {
+            Some(update) if webhook.sender.counts_updates() => Some(ReplayKey::of_update(update.id)),
+            Some(_) | None => proved.replay_key,
+        };
+        if let Some(key) = key {
+            match webhook.seen.claim(key) {
+                Ok(claim) => admitted.claim = Some(claim),
+                Err(Known::UnderWay) => return Err(Denial::DeliveryUnderWay),
+                Err(Known::Done) => {
+                    trail.delivery = DeliveryResult::Duplicate;
+                    return Ok(Settled::Ignored);
+                }
+            }
+        }
+        if let Some((policy, stats)) = &webhook.senders {
+            let action = match by_update {
+                Some(update) => {
+                    let judgement = policy.judge_update(update, now.wall);
+                    stats.judged(&judgement);
+                    admitted.mark = (judgement.action == Action::Mark).then(|| judgement.mark());
+                    judgement.action
+                }
+                None => policy.unreadable(),
+            };
+            if action == Action::Refuse {
+                trail.delivery = DeliveryResult::Withheld;
+                return Ok(Settled::Ignored);
+            }
+        }
+        Ok(Settled::Forward(admitted))
+    }
+
+    /// What of a proved delivery goes on: no copy of the secret that travelled with it.
+    fn admit_delivery(
+        &self,
+        webhook: &Webhook,
+        parts: &Parts,
+        head: Head,
+        proved: &Proved,
+        trail: &mut Trail,
+    ) -> Result<Admitted, Denial> {
         let mut strip = self.own_keys(parts, &head);
         let query = match webhook.sender.secret_place() {
             Some(Place::Header(name)) => {
@@ -99,36 +215,39 @@ impl Gate {
             }
             strip.extend(holding(&parts.headers, presented.expose()));
         }
-        Ok(Admitted {
-            target: head.target,
-            strip,
-            query,
-            upstream_path: webhook.upstream_path.clone(),
-            scope: None,
-            credential: None,
-            taken: None,
-            wants_upgrade: false,
-        })
+        let upstream_path = webhook.upstream_path.clone();
+        Ok(Admitted { strip, query, upstream_path, ..Admitted::plain(head.target) })
+    }
+
+    fn refuse_delivery(&self, fault: DeliveryFault, client: ClientAddr, failures: &Failures) -> Denial {
+        let denial = Denial::Delivery(fault);
+        if denial.is_authentication_failure() {
+            failures.refuse(denial, client.group(), self.failure_rate)
+        } else {
+            denial
+        }
     }
 }
 
-/// Proves a delivery whose body does not decide. One whose body does is refused here: what was not read is not believed.
-fn prove_by_head(sender: &Sender, parts: &Parts, head: &Head, now: Now) -> Result<Proved, DeliveryFault> {
-    if sender.needs_body() {
-        return Err(DeliveryFault::BodyUnread);
-    }
+/// Hands the engine a delivery made of the request's parts.
+fn with_delivery<T>(
+    sender: &Sender,
+    parts: &Parts,
+    head: &Head,
+    body: &[u8],
+    judge: impl FnOnce(&Delivery<'_>) -> T,
+) -> T {
     let url =
         if sender.needs_url() { sender.url_of(head.target.path_and_query().as_str()) } else { String::new() };
-    let delivery = Delivery {
+    judge(&Delivery {
         method: &parts.method,
         url: &url,
         path: head.target.path(),
         query: head.target.query(),
         headers: &parts.headers,
-        body: b"",
+        body,
         peer: None,
-    };
-    sender.prove(&delivery, now.wall)
+    })
 }
 
 fn same_names<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = HeaderName> + 'a {

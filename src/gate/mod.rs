@@ -5,6 +5,7 @@
 
 mod admitted;
 mod delivery;
+mod operation;
 mod repeated;
 
 use std::net::IpAddr;
@@ -16,19 +17,21 @@ use http::{HeaderMap, HeaderName, Method};
 pub use admitted::Admitted;
 use admitted::without_override;
 use delivery::Arrival;
-pub use delivery::Webhook;
+pub use delivery::{UnprovedDelivery, Webhook};
+pub use operation::UnreadCall;
 use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
 use crate::credential::api_key::{self, DigestMemo};
 use crate::credential::places::{Places, Presented};
+use crate::credential::webhook::Answer;
 use crate::denial::{Ambiguity, Denial};
 use crate::keys::set::{Holder, KeySet};
 use crate::limits::failures::Failures;
 use crate::limits::rate::Rate;
 use crate::networks::Networks;
-use crate::outcome::{Caller, RouteStats};
+use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{Coverage, Covered, PathPattern, Scopes};
 use crate::request_head::fields::ListedNames;
@@ -111,6 +114,43 @@ pub struct Trail {
     pub memo: Arc<DigestMemo>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
+    /// What became of a webhook delivery.
+    pub delivery: DeliveryResult,
+    /// Which of a webhook's secrets proved a delivery.
+    pub secret_index: Option<usize>,
+}
+
+/// What the head of a request tells.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is nearly every request, and a box would cost each"
+)]
+pub enum Judged {
+    /// It may go to the CRM.
+    Admitted(Admitted),
+    /// Its body decides.
+    Unproved(Box<Unproved>),
+}
+
+/// A request whose body decides; everything else is judged.
+#[derive(Debug)]
+pub enum Unproved {
+    /// A webhook delivery.
+    Delivery(UnprovedDelivery),
+    /// A call with a key, by what it asks for.
+    Call(UnreadCall),
+}
+
+/// What becomes of a request whose body was read, and that is not refused.
+#[derive(Debug)]
+pub enum Settled {
+    /// It goes to the CRM.
+    Forward(Admitted),
+    /// A sender's handshake is answered.
+    Answer(Answer),
+    /// Nothing: the CRM has it already, or should not have it. Its sender is told that all is well.
+    Ignored,
 }
 
 impl Gate {
@@ -131,7 +171,7 @@ impl Gate {
         now: Now,
         failures: &Failures,
         trail: &mut Trail,
-    ) -> Result<Admitted, Denial> {
+    ) -> Result<Judged, Denial> {
         let client = ClientAddr::find(peer, &parts.headers, &self.trusted_proxies);
         trail.client = Some(client);
         let head = request_head::judge(parts, &self.listed_names)?;
@@ -139,7 +179,7 @@ impl Gate {
             Destination::Webhook(webhook) => {
                 self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
             }
-            Destination::Public => self.keyless(parts, head, client, trail),
+            Destination::Public => self.keyless(parts, head, client, trail).map(Judged::Admitted),
             Destination::Api => self.with_key(parts, head, client, now, failures, trail),
         }
     }
@@ -193,7 +233,7 @@ impl Gate {
         now: Now,
         failures: &Failures,
         trail: &mut Trail,
-    ) -> Result<Admitted, Denial> {
+    ) -> Result<Judged, Denial> {
         self.allow_from.permit(client)?;
         let refuse = |denial: Denial| {
             if denial.is_authentication_failure() {
@@ -207,17 +247,19 @@ impl Gate {
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
-        let Covered { scope, credential } = self.permit(&holder, &parts.method, head.target.path(), client)?;
-        Ok(Admitted {
+        let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
-            target: head.target,
             strip,
-            upstream_path: None,
-            scope: Some(scope.clone()),
-            credential: holder.key.credential.or(credential),
             taken: Some(taken),
             wants_upgrade: head.facts.wants_upgrade,
-        })
+            ..Admitted::plain(head.target)
+        };
+        match self.permit(&holder, &parts.method, head.target.path(), client)? {
+            Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
+            // What goes through a tunnel is in no body.
+            Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),
+            Permit::AskBody => Ok(UnreadCall::new(holder, admitted(head, strip)).judged()),
+        }
     }
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.
@@ -246,11 +288,11 @@ impl Gate {
         method: &Method,
         path: &str,
         client: ClientAddr,
-    ) -> Result<Covered<'_>, Denial> {
+    ) -> Result<Permit<'_>, Denial> {
         holder.key.allow_from.permit(client)?;
         match self.scopes.covering(&holder.key.scopes, method, path) {
-            Coverage::Covered(covered) => Ok(covered),
-            Coverage::NeedsBody => Err(Denial::ScopeUnread),
+            Coverage::Covered(covered) => Ok(Permit::Given(covered)),
+            Coverage::NeedsBody => Ok(Permit::AskBody),
             Coverage::Uncovered => Err(Denial::ScopeMissing),
             Coverage::Never => Err(Denial::ScopeNever),
         }
@@ -293,12 +335,8 @@ impl Gate {
         Ok(Admitted {
             strip: self.own_keys(parts, &head),
             query: without_override(&head.target),
-            target: head.target,
-            upstream_path: None,
-            scope: None,
-            credential: None,
-            taken: None,
             wants_upgrade: head.facts.wants_upgrade,
+            ..Admitted::plain(head.target)
         })
     }
 
@@ -318,6 +356,12 @@ impl Gate {
     }
 }
 
+/// What method and path grant.
+enum Permit<'s> {
+    Given(Covered<'s>),
+    AskBody,
+}
+
 enum Destination {
     Webhook(Arc<Webhook>),
     Public,
@@ -334,6 +378,8 @@ impl Trail {
             webhook: None,
             memo,
             path_is_secret: false,
+            delivery: DeliveryResult::Forwarded,
+            secret_index: None,
         }
     }
 }

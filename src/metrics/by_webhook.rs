@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::outcome::SenderStats;
+use crate::outcome::{DeliveryStats, SenderStats};
 
 /// The families.
 pub(super) struct ByWebhook {
@@ -17,6 +17,11 @@ pub(super) struct ByWebhook {
     watch_failures: IntCounterVec,
     reasserted: IntCounterVec,
     senders: IntCounterVec,
+    secret_uses: IntCounterVec,
+    secret_last_use: IntGaugeVec,
+    last_success: IntGaugeVec,
+    /// Every webhook, with the number of its secrets.
+    webhooks: DashMap<Arc<str>, usize>,
     bots: DashMap<Arc<str>, Arc<BotStats>>,
     judged: DashMap<Arc<str>, Arc<SenderStats>>,
 }
@@ -66,21 +71,76 @@ impl ByWebhook {
                 "Updates by whether their sender and the time of day were expected.",
                 &["webhook", "sender", "hours"],
             )?,
+            secret_uses: super::counter_vec(
+                "webhook_secret_uses_total",
+                "Proved deliveries by which of the webhook's secrets proved them, counted from 1 in the order of the configuration.",
+                &["webhook", "secret"],
+            )?,
+            secret_last_use: IntGaugeVec::new(
+                Opts::new(
+                    "webhook_secret_last_used_timestamp_seconds",
+                    "When a secret last proved a delivery.",
+                ),
+                &["webhook", "secret"],
+            )?,
+            last_success: gauge(
+                "webhook_last_success_timestamp_seconds",
+                "When the CRM last took a delivery.",
+            )?,
+            webhooks: DashMap::new(),
             bots: DashMap::new(),
             judged: DashMap::new(),
         })
     }
 
     pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 6] = [
+        let own: [Box<dyn Collector>; 9] = [
             Box::new(self.pending_updates.clone()),
             Box::new(self.last_error.clone()),
             Box::new(self.registered.clone()),
             Box::new(self.watch_failures.clone()),
             Box::new(self.reasserted.clone()),
             Box::new(self.senders.clone()),
+            Box::new(self.secret_uses.clone()),
+            Box::new(self.secret_last_use.clone()),
+            Box::new(self.last_success.clone()),
         ];
         own.into_iter().try_for_each(|collector| registry.register(collector))
+    }
+
+    /// The record of the webhook's deliveries; series of secrets that it no longer has are removed.
+    pub(super) fn deliveries(&self, webhook: &str, secrets: usize, accepted: IntCounter) -> DeliveryStats {
+        let before = self.webhooks.insert(webhook.into(), secrets).unwrap_or(0);
+        self.forget_secrets(webhook, secrets..before);
+        let secrets = (0..secrets).map(|index| {
+            let number = (index + 1).to_string();
+            let labels = &[webhook, &number];
+            (self.secret_uses.with_label_values(labels), self.secret_last_use.with_label_values(labels))
+        });
+        DeliveryStats::new(accepted, self.last_success.with_label_values(&[webhook]), secrets.collect())
+    }
+
+    /// Forgets webhooks; tells which.
+    pub(super) fn retain_webhooks(&self, keep: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+        let mut gone = Vec::new();
+        self.webhooks.retain(|name, secrets| {
+            let kept = keep(name);
+            if !kept {
+                self.forget_secrets(name, 0..*secrets);
+                drop(self.last_success.remove_label_values(&[&**name]));
+                gone.push(Arc::clone(name));
+            }
+            kept
+        });
+        gone
+    }
+
+    fn forget_secrets(&self, webhook: &str, indices: std::ops::Range<usize>) {
+        for index in indices {
+            let number = (index + 1).to_string();
+            drop(self.secret_uses.remove_label_values(&[webhook, &number]));
+            drop(self.secret_last_use.remove_label_values(&[webhook, &number]));
+        }
     }
 
     pub(super) fn bot(&self, webhook: &str) -> Arc<BotStats> {

@@ -15,12 +15,12 @@ use prometheus::{
     Opts, PullingGauge, Registry, TextEncoder,
 };
 
-use crate::clock::Clock;
+use crate::clock::{Clock, WallTime};
 use crate::denial::Denial;
 use crate::gate::Trail;
 use crate::keys::set::KeySet;
 use crate::limits::failures::Failures;
-use crate::outcome::{Caller, Outcome, RouteStats, SenderStats};
+use crate::outcome::{Caller, DeliveryResult, DeliveryStats, Outcome, RouteStats, SenderStats};
 use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
@@ -29,6 +29,11 @@ use by_webhook::ByWebhook;
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// Bounds of the histogram of Sidelock's own share, in seconds.
 const OWN_SECONDS: [f64; 9] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
+
+/// Results of deliveries beyond the reasons of refusals and [`DeliveryResult::WORDS`].
+const ACCEPTED: &str = "accepted";
+const UPSTREAM_ERROR: &str = "upstream_error";
+const CLIENT_GONE: &str = "client_gone";
 
 /// All metrics of one process.
 pub struct Metrics {
@@ -204,6 +209,23 @@ impl Metrics {
         self.by_webhook.bot(webhook)
     }
 
+    /// The record of the deliveries to the webhook called `webhook`, which has so many secrets.
+    pub fn webhook(&self, webhook: &str, secrets: usize) -> DeliveryStats {
+        let accepted = self.deliveries.with_label_values(&[webhook, ACCEPTED]);
+        self.by_webhook.deliveries(webhook, secrets, accepted)
+    }
+
+    /// Forgets webhooks that the configuration no longer has.
+    pub fn retain_webhooks(&self, keep: impl Fn(&str) -> bool) {
+        let words = [ACCEPTED, UPSTREAM_ERROR, CLIENT_GONE].into_iter();
+        let results: Vec<&str> = words.chain(DeliveryResult::WORDS).chain(crate::denial::REASONS).collect();
+        for gone in self.by_webhook.retain_webhooks(keep) {
+            for result in &results {
+                drop(self.deliveries.remove_label_values(&[&*gone, result]));
+            }
+        }
+    }
+
     /// Forgets bots that are no longer watched.
     pub fn retain_bots(&self, keep: impl Fn(&str) -> bool) {
         self.by_webhook.retain_bots(keep);
@@ -219,17 +241,21 @@ impl Metrics {
         self.by_webhook.retain_senders(keep);
     }
 
-    /// A request was answered with `status`: by the CRM, or by us for `denial`.
-    pub fn answered(&self, trail: &Trail, status: http::StatusCode, denial: Option<Denial>) {
+    /// A request that came `at` was answered with `status`: by the CRM, or by us for `denial`.
+    pub fn answered(&self, trail: &Trail, status: http::StatusCode, denial: Option<Denial>, at: WallTime) {
         self.count(trail, status);
         if let Some(denial) = denial {
             self.denied(trail, denial);
         }
         if let Some(webhook) = &trail.webhook {
-            let result = match denial {
-                Some(denial) => denial.reason(),
-                None if status.is_success() => "accepted",
-                None => "upstream_error",
+            if let Some(index) = trail.secret_index {
+                webhook.deliveries.proved_by(index, at);
+            }
+            let result = match (denial, trail.delivery.word()) {
+                (Some(denial), _) => denial.reason(),
+                (None, Some(word)) => word,
+                (None, None) if status.is_success() => return webhook.deliveries.accepted(at),
+                (None, None) => UPSTREAM_ERROR,
             };
             self.deliveries.with_label_values(&[&*webhook.name, result]).inc();
         }
@@ -243,7 +269,7 @@ impl Metrics {
             http::StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(http::StatusCode::BAD_REQUEST);
         self.count(trail, status);
         if let Some(webhook) = &trail.webhook {
-            self.deliveries.with_label_values(&[&*webhook.name, "client_gone"]).inc();
+            self.deliveries.with_label_values(&[&*webhook.name, CLIENT_GONE]).inc();
         }
     }
 
@@ -288,7 +314,7 @@ impl Metrics {
     }
 
     /// A reload ended at `wall`.
-    pub fn reloaded(&self, result: Reload, wall: crate::clock::WallTime) {
+    pub fn reloaded(&self, result: Reload, wall: WallTime) {
         let label = match result {
             Reload::Accepted => "accepted",
             Reload::Refused => "refused",
@@ -299,7 +325,7 @@ impl Metrics {
     }
 
     /// Sets the reload gauges without counting a reload.
-    pub fn started(&self, result: Reload, wall: crate::clock::WallTime) {
+    pub fn started(&self, result: Reload, wall: WallTime) {
         self.last_reload_successful.set(i64::from(result != Reload::Refused));
         if result != Reload::Refused {
             self.last_reload_success.set(as_f64(u64::try_from(wall.unix_secs()).unwrap_or(0)));

@@ -137,9 +137,10 @@ fn document_kind(document: &str, name: Option<&str>) -> Result<GraphqlKind, Doub
     let lonely = operations.len() == 1;
     // An operation without a name must be alone (section 5.2.2.1), and names are unique (5.2.1.1).
     let unnamed = operations.iter().any(|(known, _)| known.is_none());
-    let repeated = operations.iter().enumerate().any(|(at, (known, _))| {
-        operations.iter().take(at).any(|(other, _)| known == other)
-    });
+    let repeated = operations
+        .iter()
+        .enumerate()
+        .any(|(at, (known, _))| operations.iter().take(at).any(|(other, _)| known == other));
     if repeated || unnamed && !lonely {
         return Err(Doubt);
     }
@@ -179,7 +180,9 @@ impl<'d> Definitions<'d> {
                 }
                 Token::Name("fragment") => self.fragment()?,
                 // Definitions of types, descriptions, and whatever comes after this edition of the language.
-                Token::Name(_) | Token::Open(_) | Token::Close(_) | Token::At | Token::Other => return Err(Doubt),
+                Token::Name(_) | Token::Open(_) | Token::Close(_) | Token::At | Token::Other => {
+                    return Err(Doubt);
+                }
             }
         }
         Ok(operations)
@@ -334,7 +337,9 @@ impl<'d> Tokens<'d> {
                 }
                 '\\' => {
                     let escaped = characters.next();
-                    if !escaped.is_some_and(|it| matches!(it, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' | 'u')) {
+                    if !escaped
+                        .is_some_and(|it| matches!(it, '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' | 'u'))
+                    {
                         return Err(Doubt);
                     }
                 }
@@ -519,7 +524,8 @@ mod tests {
         ] {
             assert_eq!(post(query, kind, body), GraphqlKind::Unclear, "{query} {kind}");
         }
-        let silent = Message { method: &Method::POST, query: None, content_type: None, body: read.as_bytes() };
+        let silent =
+            Message { method: &Method::POST, query: None, content_type: None, body: read.as_bytes() };
         assert_eq!(kind(&silent), GraphqlKind::Unclear);
     }
 

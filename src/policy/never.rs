@@ -90,7 +90,9 @@ mod tests {
     fn every_spelling_that_a_crm_may_fold() {
         let mut never = Never::default();
         assert!(!never.has(&Method::GET, "/"));
-        for rule in ["ANY /api/v1/Profile/**", "POST /api/v1/*/reset_token", "ANY /api/users/", "GET /res.users/*"] {
+        for rule in
+            ["ANY /api/v1/Profile/**", "POST /api/v1/*/reset_token", "ANY /api/users/", "GET /res.users/*"]
+        {
             never.add(&rule.parse().unwrap());
         }
         for (method, path, expect) in [

@@ -157,15 +157,28 @@ mod tests {
         for good in ["graphql:query", "graphql:subscription", "jsonrpc:get_*", "xmlrpc:a.b/c"] {
             assert!(good.parse::<Operation>().is_ok(), "{good}");
         }
-        for bad in ["graphql", "graphql:Query", "graphql:unclear", "rpc:x", "jsonrpc:", "jsonrpc:*", "xmlrpc:a*b", "xmlrpc:<"] {
+        for bad in [
+            "graphql",
+            "graphql:Query",
+            "graphql:unclear",
+            "rpc:x",
+            "jsonrpc:",
+            "jsonrpc:*",
+            "xmlrpc:a*b",
+            "xmlrpc:<",
+        ] {
             assert_eq!(bad.parse::<Operation>(), Err(OperationError), "{bad}");
         }
     }
 
     #[test]
     fn what_is_unclear_needs_the_right_to_change() {
-        let message =
-            Message { method: &Method::POST, query: None, content_type: Some("application/json"), body: b"{" };
+        let message = Message {
+            method: &Method::POST,
+            query: None,
+            content_type: Some("application/json"),
+            body: b"{",
+        };
         let asked = |text: &str| text.parse::<Operation>().unwrap().is_asked_by(&message);
         assert!(asked("graphql:mutation"));
         assert!(!asked("graphql:query") && !asked("graphql:subscription") && !asked("jsonrpc:a"));
@@ -177,10 +190,19 @@ mod tests {
             Message { method: &Method::POST, query: None, content_type: Some(text), body: b"" }
                 .is("application/json")
         };
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+        for good in
+            ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\""]
+        {
             assert!(is(good), "{good}");
         }
-        for bad in ["text/json", "application/json; charset=utf-16", "application/json; x=1", "application/json;", "application/json; charset=utf-8; charset=utf-7", ""] {
+        for bad in [
+            "text/json",
+            "application/json; charset=utf-16",
+            "application/json; x=1",
+            "application/json;",
+            "application/json; charset=utf-8; charset=utf-7",
+            "",
+        ] {
             assert!(!is(bad), "{bad}");
         }
     }

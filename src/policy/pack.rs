@@ -71,7 +71,9 @@ pub enum Form {
 
 /// Not a text around a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected '{{secret}}' once, as in '{{secret}}:X' for a key that is the user, or '{{secret}}' for 'user:password'")]
+#[error(
+    "expected '{{secret}}' once, as in '{{secret}}:X' for a key that is the user, or '{{secret}}' for 'user:password'"
+)]
 pub struct FormError;
 
 /// Fields that replies to some requests must not show.
@@ -94,7 +96,9 @@ pub enum Field {
 
 /// Not a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a field's name, as in 'access_token', or its place, as in '/payload/*/hmac_token' (at most 16 steps)")]
+#[error(
+    "expected a field's name, as in 'access_token', or its place, as in '/payload/*/hmac_token' (at most 16 steps)"
+)]
 pub struct FieldError;
 
 impl std::str::FromStr for Form {
@@ -102,7 +106,8 @@ impl std::str::FromStr for Form {
 
     fn from_str(text: &str) -> Result<Self, FormError> {
         let (before, after) = text.split_once("{secret}").ok_or(FormError)?;
-        let plain = |text: &str| !text.contains(['{', '}']) && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+        let plain =
+            |text: &str| !text.contains(['{', '}']) && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
         if plain(before) && plain(after) {
             Ok(Self::Basic { before: before.into(), after: after.into() })
         } else {

@@ -76,7 +76,12 @@ mod tests {
     use super::*;
 
     fn message<'a>(content_type: &'a str, body: &'a str) -> Message<'a> {
-        Message { method: &Method::POST, query: None, content_type: Some(content_type), body: body.as_bytes() }
+        Message {
+            method: &Method::POST,
+            query: None,
+            content_type: Some(content_type),
+            body: body.as_bytes(),
+        }
     }
 
     #[test]
@@ -110,7 +115,8 @@ mod tests {
         let call = |body: &str| xml_call(&message("text/xml", body)).map(str::to_owned);
         let params = "<params><param><value>x &amp; y</value></param></params>";
         for before in ["", "<?xml version=\"1.0\"?>\n", "<?xml version='1.0' encoding='UTF-8'?>"] {
-            let body = format!("{before}<methodCall> <methodName>crm.get</methodName>{params}</methodCall>\n");
+            let body =
+                format!("{before}<methodCall> <methodName>crm.get</methodName>{params}</methodCall>\n");
             assert_eq!(call(&body).as_deref(), Some("crm.get"), "{body}");
         }
         for body in [

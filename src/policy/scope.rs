@@ -400,7 +400,8 @@ impl Scopes {
         let mut found = None;
         self.tree.any(path, &mut |grant| {
             let fits = held.has(grant.scope) && grant.methods.cover(message.method);
-            let covers = fits && grant.operation.as_ref().is_none_or(|operation| operation.is_asked_by(message));
+            let covers =
+                fits && grant.operation.as_ref().is_none_or(|operation| operation.is_asked_by(message));
             if covers {
                 found = Some(grant.scope);
             }

@@ -1,7 +1,6 @@
 //! One request from its complete head to the start of its answer: judge, forward, answer.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,15 +13,16 @@ use hyper::body::Incoming;
 use super::client_io::Pace;
 use super::download::Answer;
 use super::forward::{self, Content};
+use super::held::Held;
 use super::peer::{Peer, Scheme};
 use super::record::Record;
 use super::upload::{Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
-use crate::clock::Now;
 use crate::config::Timeouts;
 use crate::denial::Denial;
-use crate::gate::{Admitted, Trail};
+use crate::gate::{Admitted, Judged, Settled, Trail, Unproved};
+use crate::limits::deliveries::Claim;
 
 /// The answer to one request: a refusal at once, or what the CRM says in its time.
 pub enum Reply {
@@ -50,32 +50,79 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Reque
     let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
     let started = proxy.clock.now();
     let mut record = Record::new(proxy, pace, Arc::clone(peer), started, trail, parts.method.clone());
-    let judged = judge(&live, proxy, &parts, &body, peer.ip, started, &mut record);
-    match judged.and_then(|admitted| forward(&live, &admitted, parts, body, peer, &mut record)) {
+    let judged = live.gate.judge(&parts, peer.ip, started, &proxy.failures, &mut record.trail);
+    record.trail.path_is_secret |=
+        judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
+    record.set_path(&parts.uri);
+    let going = match judged {
+        Err(denial) => Err(denial),
+        Ok(Judged::Unproved(unproved)) => {
+            let (live, peer) = (Arc::clone(&live), Arc::clone(peer));
+            let holding = Holding { unproved: *unproved, live, peer, parts, body };
+            return Reply::Later(Box::pin(holding.answer(record)));
+        }
+        Ok(Judged::Admitted(mut admitted)) => {
+            record.set_scope(admitted.scope().cloned());
+            upload(&live, body)
+                .and_then(|upload| forward(&live, &mut admitted, parts, upload, peer, &mut record))
+        }
+    };
+    match going {
         Err(denial) => Reply::Now(Some(respond::refuse(record, denial))),
         Ok(going) => Reply::Later(Box::pin(going.answer(record))),
     }
 }
 
-fn judge(
-    live: &Live,
-    proxy: &Proxy,
-    parts: &Parts,
-    body: &Incoming,
-    peer: IpAddr,
-    now: Now,
-    record: &mut Record,
-) -> Result<Admitted, Denial> {
-    let judged = live.gate.judge(parts, peer, now, &proxy.failures, &mut record.trail);
-    record.trail.path_is_secret |=
-        judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
-    record.set_path(&parts.uri);
-    let admitted = judged?;
-    record.set_scope(admitted.scope().cloned());
+/// A body and what is known of its way.
+type Uploading = (Upload, Option<Arc<UploadState>>);
+
+/// A body that streams to the CRM.
+fn upload(live: &Live, body: Incoming) -> Result<Uploading, Denial> {
     if body.size_hint().exact().is_some_and(|length| length > live.body_limit) {
         return Err(Denial::BodyTooLarge);
     }
-    Ok(admitted)
+    Ok(Upload::new(body, live.body_limit, live.timeouts.request_body_idle))
+}
+
+/// A request whose body is held until it is judged.
+struct Holding {
+    unproved: Unproved,
+    live: Arc<Live>,
+    peer: Arc<Peer>,
+    parts: Parts,
+    body: Incoming,
+}
+
+impl Holding {
+    async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
+        let Self { unproved, live, peer, parts, body } = self;
+        let (limit, idle) = (unproved.body_limit(), live.timeouts.request_body_idle);
+        let proxy = Arc::clone(record.proxy());
+        let held = match Held::read(body, limit, idle, &proxy.room).await {
+            Ok(held) => held,
+            Err(denial) => return respond::refuse(record, denial),
+        };
+        let now = proxy.clock.now();
+        let settled =
+            live.gate.settle(unproved, &parts, &held.bytes, now, &proxy.failures, &mut record.trail);
+        let going = match settled {
+            Err(denial) => Err(denial),
+            Ok(Settled::Answer(answer)) => {
+                let kind = HeaderValue::from_static(answer.content_type);
+                return respond::delivery(record, answer.status, &kind, answer.body);
+            }
+            Ok(Settled::Ignored) => return respond::fine(record),
+            Ok(Settled::Forward(mut admitted)) => {
+                record.set_scope(admitted.scope().cloned());
+                forward(&live, &mut admitted, parts, held.into_upload(), &peer, &mut record)
+            }
+        };
+        drop(live);
+        match going {
+            Err(denial) => respond::refuse(record, denial),
+            Ok(going) => going.answer(record).await,
+        }
+    }
 }
 
 /// A request that may go to the CRM, as it will be sent.
@@ -85,14 +132,15 @@ struct Going {
     upstream: Arc<Upstream>,
     timeouts: Arc<Timeouts>,
     handshake: Option<tunnel::Handshake>,
+    claim: Option<Claim>,
     id: HeaderValue,
 }
 
 fn forward(
     live: &Live,
-    admitted: &Admitted,
+    admitted: &mut Admitted,
     mut parts: Parts,
-    body: Incoming,
+    (body, upload): Uploading,
     peer: &Peer,
     record: &mut Record,
 ) -> Result<Going, Denial> {
@@ -103,7 +151,6 @@ fn forward(
     if let Some(handshake) = &handshake {
         handshake.ask(&mut parts.headers);
     }
-    let (body, upload) = Upload::new(body, live.body_limit, live.timeouts.request_body_idle);
     if let Some(upload) = &upload {
         record.set_upload(Arc::clone(upload));
     }
@@ -113,22 +160,37 @@ fn forward(
         upstream: Arc::clone(&live.upstream),
         timeouts: Arc::clone(&live.timeouts),
         handshake,
+        claim: admitted.take_claim(),
         id,
     })
 }
 
 impl Going {
     async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
-        let Self { request, upload, upstream, timeouts, handshake, id } = self;
+        let Self { request, upload, upstream, timeouts, handshake, claim, id } = self;
         let sent = record.proxy().clock.monotonic();
         match upstream.send(request, upload, &timeouts, sent).await {
             Err(denial) => respond::refuse(record, denial),
             Ok((response, lease)) => {
                 record.upstream_answered(sent);
+                if response.status().is_success() {
+                    if let Some(claim) = claim {
+                        claim.done();
+                    }
+                    if let Some(reply) = own_reply(&record) {
+                        return respond::delivery(record, reply.0, &reply.1, reply.2);
+                    }
+                }
                 answer(response, lease, handshake, &timeouts, id, record)
             }
         }
     }
+}
+
+/// What the sender of a delivery needs to hear instead of the CRM's own words.
+fn own_reply(record: &Record) -> Option<(StatusCode, HeaderValue, Vec<u8>)> {
+    let reply = record.trail.webhook.as_ref()?.sender.reply()?;
+    Some((reply.status, HeaderValue::from_str(&reply.content_type).ok()?, reply.body.as_bytes().to_vec()))
 }
 
 fn answer(

@@ -18,6 +18,7 @@ const KEY_ID: HeaderName = HeaderName::from_static("x-sidelock-key-id");
 const KEY_TITLE: HeaderName = HeaderName::from_static("x-sidelock-key-title");
 const SCOPES: HeaderName = HeaderName::from_static("x-sidelock-scopes");
 const WEBHOOK: HeaderName = HeaderName::from_static("x-sidelock-webhook");
+const SENDER: HeaderName = HeaderName::from_static("x-sidelock-sender");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -51,6 +52,9 @@ pub fn request(
             insert(headers, WEBHOOK, &webhook.name);
         }
         (Caller::Keyless | Caller::Unknown, None) => {}
+    }
+    if let Some(mark) = admitted.mark() {
+        headers.insert(SENDER, mark.clone());
     }
     headers.insert(X_REQUEST_ID, id.clone());
     if let Some(credential) = upstream.config().credentials.get(admitted.credential())

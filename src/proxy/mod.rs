@@ -1,7 +1,7 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
-//! answer) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
+//! answer; [`held`] bodies where they decide) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
@@ -11,6 +11,7 @@ pub mod connection;
 pub mod download;
 pub mod exchange;
 pub mod forward;
+pub mod held;
 pub mod line;
 pub mod peer;
 pub mod record;
@@ -27,13 +28,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
+use crate::clock::{Clock, Seldom};
 use crate::config::{Limits, Timeouts};
 use crate::gate::Gate;
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
 use connection::Connections;
+use held::Room;
 use upstream::Upstream;
 
 /// Everything that a reload replaces, in one swap.
@@ -64,10 +66,14 @@ pub struct Proxy {
     pub telegram: Arc<Watch>,
     /// The time.
     pub clock: Clock,
+    /// When the log was last told that a clock may be wrong.
+    pub clock_warning: Seldom,
     /// Limits that need a restart.
     pub limits: Limits,
     /// Open client connections.
     pub connections: Connections,
+    /// Memory for bodies that decide.
+    pub room: Arc<Room>,
     /// True from the moment that connections should end.
     pub draining: watch::Receiver<bool>,
     /// Random start of request ids.

@@ -17,6 +17,9 @@ use crate::gate::Trail;
 use crate::outcome::{Ending, Outcome, RequestId};
 use crate::policy::scope::ScopeName;
 
+/// At most one word about clocks in this time.
+const CLOCK_WARNING_PAUSE: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// The record of one request.
 #[derive(Debug)]
 pub struct Record {
@@ -122,11 +125,23 @@ impl Record {
     pub fn answered(&mut self, status: StatusCode, denial: Option<Denial>) {
         self.status = Some(status);
         self.denial = denial;
-        self.proxy.metrics.answered(&self.trail, status, denial);
+        self.proxy.metrics.answered(&self.trail, status, denial, self.started.wall);
         if let (Some(Denial::Delivery(DeliveryFault::SecretMissing)), Some(webhook)) =
             (denial, &self.trail.webhook)
         {
             self.proxy.telegram.secret_missing(&webhook.name);
+        }
+        let is_late = matches!(
+            denial,
+            Some(Denial::Delivery(DeliveryFault::TimestampTooOld | DeliveryFault::TimestampInFuture))
+        );
+        if is_late && self.proxy.clock_warning.may(self.started.monotonic, CLOCK_WARNING_PAUSE) {
+            let webhook = self.trail.webhook.as_ref().map(|webhook| &*webhook.name);
+            tracing::warn!(
+                webhook,
+                "a delivery's time stamp is outside its window: an old delivery sent again, or a clock that is wrong; this one shows {}",
+                self.started.wall.rfc3339()
+            );
         }
     }
 
@@ -183,6 +198,7 @@ impl Drop for Record {
             scope: self.scope.take(),
             status: self.status,
             denial: self.denial,
+            delivery: self.trail.delivery,
             ending: self.ending,
             bytes_in,
             bytes_out,

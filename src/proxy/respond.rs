@@ -1,7 +1,7 @@
-//! The one place that turns a refusal into an answer: `application/problem+json` (RFC 9457), empty for webhook senders.
+//! The one place that turns a refusal, or an answer of our own, into bytes: `application/problem+json` (RFC 9457), empty for webhook senders.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::download::Answer;
 use super::forward::X_REQUEST_ID;
@@ -27,17 +27,52 @@ pub fn refuse(mut record: Box<Record>, denial: Denial) -> Response<Answer> {
     if let Some(seconds) = denial.retry_after() {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
-    if status == http::StatusCode::UNAUTHORIZED {
+    if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if denial.closes_connection() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if status == http::StatusCode::METHOD_NOT_ALLOWED {
+    if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, allowed(&record));
     }
     rate_limit(&mut headers, &record, denial);
     let mut response = Response::new(Answer::whole(body, record));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Nothing but that all is well: a sender reads more into an answer's body than was meant.
+pub fn fine(record: Box<Record>) -> Response<Answer> {
+    own(record, StatusCode::OK, None)
+}
+
+/// An answer of our own to a delivery: what its sender needs to hear. Part of it may be the sender's own text.
+pub fn delivery(
+    record: Box<Record>,
+    status: StatusCode,
+    kind: &HeaderValue,
+    body: Vec<u8>,
+) -> Response<Answer> {
+    own(record, status, Some((kind, body)))
+}
+
+fn own(
+    mut record: Box<Record>,
+    status: StatusCode,
+    content: Option<(&HeaderValue, Vec<u8>)>,
+) -> Response<Answer> {
+    record.answered(status, None);
+    let mut headers = http::HeaderMap::with_capacity(4);
+    let mut bytes = Bytes::new();
+    if let Some((kind, body)) = content.filter(|(_, body)| !body.is_empty()) {
+        headers.insert(header::CONTENT_TYPE, kind.clone());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        bytes = body.into();
+    }
+    headers.insert(X_REQUEST_ID, record.request_id.header_value());
+    let mut response = Response::new(Answer::whole(bytes, record));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use dashmap::DashMap;
+
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::gate::{Gate, Route, Webhook};
 use crate::keys::key::Key;
 use crate::keys::set::KeySet;
 use crate::keys::state::KeyStates;
+use crate::limits::deliveries::Deliveries;
 use crate::metrics::Metrics;
-use crate::outcome::{API_ROUTE, NO_ROUTE};
+use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::ListedNames;
@@ -24,6 +28,10 @@ pub struct Workshop {
     pub states: KeyStates,
     /// Records of routes, and the reload's own.
     pub metrics: Arc<Metrics>,
+    /// Which deliveries each webhook has seen.
+    pub seen: DashMap<Arc<str>, Arc<Deliveries>>,
+    /// Whose updates were seen.
+    pub senders: Arc<Memory>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
     /// The time.
@@ -55,11 +63,19 @@ impl Workshop {
                 || gate.webhooks.iter().any(|webhook| *webhook.name == *name)
                 || gate.routes.iter().any(|route| **route.stats.name() == *name)
         });
+        let has_webhook = |name: &str| config.webhooks.iter().any(|webhook| *webhook.name == *name);
+        self.seen.retain(|name, _| has_webhook(name));
+        self.metrics.retain_webhooks(has_webhook);
         self.telegram.follow(&config.webhooks);
         self.metrics.retain_senders(|name| {
             config.webhooks.iter().any(|webhook| *webhook.name == *name && webhook.senders.is_some())
         });
         Ok(Live { gate, upstream, timeouts: Arc::new(config.timeouts), body_limit: config.limits.body })
+    }
+
+    fn senders(&self, webhook: &str, rules: &Rules) -> (SenderPolicy, Arc<SenderStats>) {
+        let policy = SenderPolicy::new(webhook.into(), rules.clone(), Arc::clone(&self.senders));
+        (policy, self.metrics.senders(webhook))
     }
 
     fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
@@ -71,7 +87,11 @@ impl Workshop {
                 sender: Arc::clone(&webhook.sender),
                 allow_from: Allowlist::new(webhook.allow_from.clone()),
                 upstream_path: webhook.upstream_path.clone(),
+                body_limit: webhook.body_limit,
+                seen: Arc::clone(&self.seen.entry((*webhook.name).into()).or_default()),
+                senders: webhook.senders.as_ref().map(|rules| self.senders(&webhook.name, rules)),
                 stats: self.metrics.route(&webhook.name),
+                deliveries: self.metrics.webhook(&webhook.name, webhook.sender.secrets()),
             })
         };
         let route = |route: &config::Route| Route {

@@ -20,6 +20,7 @@ mod bodies;
 mod bounds;
 mod check;
 mod credentials;
+mod deliveries;
 mod documents;
 mod editing;
 mod forwarding;

@@ -156,19 +156,17 @@ pub(super) fn roles(typed: &[String], pack: Option<&Pack>) -> Result<Vec<String>
     let known = pack.map(|pack| pack.roles.as_slice()).unwrap_or_default();
     let mut scopes = Vec::new();
     for name in typed {
-        let role = known.iter().find(|role| role.name.as_str() == name).ok_or_else(|| {
-            unknown("role", name, known.iter().map(|role| role.name.as_str()))
-        })?;
+        let role = known
+            .iter()
+            .find(|role| role.name.as_str() == name)
+            .ok_or_else(|| unknown("role", name, known.iter().map(|role| role.name.as_str())))?;
         scopes.extend(role.scopes.iter().map(|scope| scope.as_str().to_owned()));
     }
     Ok(scopes)
 }
 
 /// The name of a credential that the configuration has.
-pub(super) fn credential(
-    typed: Option<&str>,
-    known: &CredentialNames,
-) -> Result<Option<String>, Failure> {
+pub(super) fn credential(typed: Option<&str>, known: &CredentialNames) -> Result<Option<String>, Failure> {
     match typed {
         Some(name) if known.id(name).is_none() => Err(unknown("credential", name, known.iter())),
         typed => Ok(typed.map(str::to_owned)),

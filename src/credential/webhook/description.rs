@@ -2,7 +2,7 @@
 //!
 //! Everything is parsed here, once; at verification time nothing is text that would have to be understood first.
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::crypto::{KeyError, KeyForm, Primitive};
@@ -157,6 +157,16 @@ pub enum Handshake {
     MetaHubChallenge,
     /// A signed PING (discord.com/developers/docs/interactions/overview).
     DiscordPing,
+}
+
+impl Handshake {
+    /// True for a request that carries no signature.
+    pub fn may_be_unsigned(self, method: &Method) -> bool {
+        match self {
+            Self::MetaHubChallenge => *method == Method::GET,
+            Self::SlackUrlVerification | Self::DiscordPing => false,
+        }
+    }
 }
 
 /// What else the body must say.

@@ -13,6 +13,7 @@ pub mod strict_json;
 pub mod telegram;
 pub mod template;
 
+mod facts;
 mod form;
 mod message;
 mod replay;

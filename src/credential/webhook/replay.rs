@@ -15,6 +15,8 @@ pub(super) enum KnownBy {
     Signature,
     /// The message itself.
     Message,
+    /// The number of one of Telegram's updates.
+    Update,
 }
 
 impl ReplayKey {
@@ -23,12 +25,18 @@ impl ReplayKey {
         &self.0
     }
 
+    /// The key of one of Telegram's updates, whose number nobody signs: it is as true as the secret that came with it.
+    pub fn of_update(id: u64) -> Self {
+        Self::new(KnownBy::Update, std::iter::once(&id.to_be_bytes()[..]))
+    }
+
     pub(super) fn new<'p>(kind: KnownBy, pieces: impl Iterator<Item = &'p [u8]>) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(match kind {
             KnownBy::Id => b"id",
             KnownBy::Signature => b"sg",
             KnownBy::Message => b"ms",
+            KnownBy::Update => b"up",
         });
         pieces.for_each(|piece| context.update(piece));
         let mut out = [0; 32];

@@ -4,7 +4,7 @@ use subtle::{Choice, ConditionallySelectable};
 
 use super::crypto::Key;
 use super::description::{
-    BodyCheck, Description, IdPlace, Replay, Reply, SignatureForm, Signed, TimestampPlace, Verify,
+    BodyCheck, Description, IdPlace, Replay, SignatureForm, Signed, TimestampPlace, Verify,
 };
 use super::json::{Pointer, Scalar, find};
 use super::message::{Piece, Values, render};
@@ -20,24 +20,24 @@ use crate::secret::Secret;
 
 /// A sender with its secrets.
 pub struct Sender {
-    description: Description,
-    settings: Settings,
-    networks: Networks,
-    pointers: Vec<Pointer>,
+    pub(super) description: Description,
+    pub(super) settings: Settings,
+    pub(super) networks: Networks,
+    pub(super) pointers: Vec<Pointer>,
     /// Where the secret itself travels.
-    secret_place: Option<Place>,
+    pub(super) secret_place: Option<Place>,
     /// What is around a signature or a secret; `None` if the configuration lacks a name in it.
-    around: Option<Around>,
+    pub(super) around: Option<Around>,
     /// What is around a time stamp among the signature's items.
-    timestamp_around: Option<Around>,
-    secrets: Vec<Live>,
+    pub(super) timestamp_around: Option<Around>,
+    pub(super) secrets: Vec<Live>,
 }
 
-struct Live {
-    secret: Secret,
+pub(super) struct Live {
+    pub(super) secret: Secret,
     /// `None` for a secret that is no key of this scheme, which verifies nothing.
-    key: Option<Key>,
-    until: Option<WallTime>,
+    pub(super) key: Option<Key>,
+    pub(super) until: Option<WallTime>,
 }
 
 /// A signature scheme's part of a proof.
@@ -89,60 +89,6 @@ impl Sender {
         }
     }
 
-    /// The scheme.
-    pub const fn description(&self) -> &Description {
-        &self.description
-    }
-
-    /// True if the body decides: it is held until the delivery is proved.
-    pub fn needs_body(&self) -> bool {
-        self.description.reads_body()
-    }
-
-    /// True if the public URL is signed.
-    pub fn needs_url(&self) -> bool {
-        self.description.reads_url()
-    }
-
-    /// The URL that the sender called, for [`Delivery::url`].
-    pub fn url_of(&self, target: &str) -> String {
-        format!("{}{target}", self.settings.public_url.as_deref().unwrap_or_default())
-    }
-
-    /// Where the secret itself travels, for taking it out of what goes on.
-    pub const fn secret_place(&self) -> Option<&Place> {
-        self.secret_place.as_ref()
-    }
-
-    /// True if deliveries are Telegram's updates.
-    pub fn is_telegram(&self) -> bool {
-        matches!(&self.secret_place, Some(Place::Header(name)) if *name == "x-telegram-bot-api-secret-token")
-    }
-
-    /// The prefix of paths whose rest is the secret.
-    pub fn path_prefix(&self) -> Option<&str> {
-        match self.secret_place() {
-            Some(Place::Path(prefix)) => Some(prefix),
-            Some(Place::Header(_) | Place::Query(_) | Place::Json(_) | Place::Unnamed(_)) | None => None,
-        }
-    }
-
-    /// The answer that the sender needs once the CRM took a delivery.
-    pub const fn reply(&self) -> Option<&Reply> {
-        self.description.reply.as_ref()
-    }
-
-    /// The secret to register with the sender: the first that has no end, or else the first.
-    pub fn lasting_secret(&self) -> Option<&Secret> {
-        let lasting = self.secrets.iter().find(|live| live.until.is_none());
-        lasting.or_else(|| self.secrets.first()).map(|live| &live.secret)
-    }
-
-    /// True if `text` is one of the secrets.
-    pub fn is_secret(&self, text: &[u8]) -> bool {
-        self.secrets.iter().any(|live| live.secret.matches(text))
-    }
-
     /// True if the delivery is genuine: made by someone with one of the live secrets, and not too long ago.
     ///
     /// # Errors
@@ -179,7 +125,7 @@ impl Sender {
         }
     }
 
-    fn judge_peer(&self, delivery: &Delivery<'_>) -> Result<(), DeliveryFault> {
+    pub(super) fn judge_peer(&self, delivery: &Delivery<'_>) -> Result<(), DeliveryFault> {
         let inside = || delivery.peer.is_some_and(|peer| self.networks.contains(peer));
         if self.settings.enforces_networks && !inside() {
             return Err(DeliveryFault::ForeignAddress);

@@ -1,0 +1,88 @@
+//! Calls whose path does not tell what they do: the proxy holds the body, and [`Gate::settle`] reads what it asks for.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderName, header};
+
+use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
+use crate::clock::Now;
+use crate::denial::Denial;
+use crate::keys::set::Holder;
+use crate::limits::failures::Failures;
+use crate::policy::operation::{MOST_BYTES, Message};
+
+/// A call with a key whose scopes cover some operations of the path.
+#[derive(Debug)]
+pub struct UnreadCall {
+    holder: Arc<Holder>,
+    /// Without a scope yet.
+    admitted: Admitted,
+}
+
+impl UnreadCall {
+    pub(super) const fn new(holder: Arc<Holder>, admitted: Admitted) -> Self {
+        Self { holder, admitted }
+    }
+
+    pub(super) fn judged(self) -> Judged {
+        Judged::Unproved(Box::new(Unproved::Call(self)))
+    }
+}
+
+impl Unproved {
+    /// Largest body that is held for it, in bytes.
+    pub fn body_limit(&self) -> u64 {
+        match self {
+            Self::Delivery(delivery) => delivery.body_limit(),
+            Self::Call(_) => u64::try_from(MOST_BYTES).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Gate {
+    /// Judges a request together with its body.
+    ///
+    /// # Errors
+    /// The first [`Denial`] in the order of the steps.
+    pub fn settle(
+        &self,
+        unproved: Unproved,
+        parts: &Parts,
+        body: &[u8],
+        now: Now,
+        failures: &Failures,
+        trail: &mut Trail,
+    ) -> Result<Settled, Denial> {
+        match unproved {
+            Unproved::Delivery(delivery) => self.settle_delivery(delivery, parts, body, now, failures, trail),
+            Unproved::Call(call) => self.settle_call(call, parts, body).map(Settled::Forward),
+        }
+    }
+
+    fn settle_call(&self, call: UnreadCall, parts: &Parts, body: &[u8]) -> Result<Admitted, Denial> {
+        let UnreadCall { holder, admitted } = call;
+        if parts.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Denial::ScopeUnread);
+        }
+        let message = Message {
+            method: &parts.method,
+            query: admitted.target.query(),
+            content_type: only(parts, &header::CONTENT_TYPE),
+            body,
+        };
+        let path = admitted.target.path();
+        let covered = self.scopes.covering_message(&holder.key.scopes, path, &message);
+        let covered = covered.ok_or(Denial::ScopeMissing)?;
+        Ok(admitted.by(&holder.key, covered))
+    }
+}
+
+/// The value of a field that stands there once.
+fn only<'p>(parts: &'p Parts, name: &HeaderName) -> Option<&'p str> {
+    let mut values = parts.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        (_, _) => None,
+    }
+}
