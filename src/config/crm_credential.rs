@@ -120,7 +120,7 @@ pub(super) fn injection(section: &Section<'_, '_>, known: Option<&Injection>) ->
 
 fn header(value: super::reader::Value<'_, '_>) -> Option<HeaderName> {
     let header = value.parse::<HeaderName>()?;
-    let allowed = kind_of(&header.as_str().replace('_', "-")) == Kind::Plain;
+    let allowed = kind_of(&header.as_str().replace('_', "-")) == Kind::Plain && header != http::header::HOST;
     if !allowed {
         value.reading().error(value.span(), "this header is Sidelock's or the connection's own", None);
     }

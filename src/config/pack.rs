@@ -7,7 +7,8 @@ use super::reader::{Reading, Section, Value};
 use super::source::{Report, Source};
 use super::{Surroundings, crm_credential, read_file};
 use crate::policy::pack::{Blank, Pack, Role};
-use crate::policy::scope::{PathPattern, Rule, ScopeName};
+use crate::policy::path::PathPattern;
+use crate::policy::scope::{Rule, ScopeName};
 
 /// The packs that come with Sidelock.
 pub const KNOWN: [(&str, &str); 8] = [

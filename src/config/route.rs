@@ -3,7 +3,7 @@
 use super::reader::{Section, Value};
 use super::webhook::route_name;
 use crate::gate::Access;
-use crate::policy::scope::PathPattern;
+use crate::policy::path::PathPattern;
 
 /// One route.
 #[derive(Clone, Debug)]

@@ -33,7 +33,8 @@ use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::allowlist::Allowlist;
-use crate::policy::scope::{Coverage, Covered, PathPattern, Scopes};
+use crate::policy::path::PathPattern;
+use crate::policy::scope::{Coverage, Covered, Scopes};
 use crate::request_head::fields::ListedNames;
 use crate::request_head::{self, Head};
 

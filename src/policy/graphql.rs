@@ -535,13 +535,11 @@ mod tests {
             let _ = of(&format!("{document}{tail}"));
         }
 
-        /// Whatever stands in strings and comments, a mutation is never taken for a query.
+        /// Whatever stands before or behind it, a mutation is never taken for a query.
         #[test]
         fn a_mutation_cannot_hide(text in "[a-z{}()#\"\\\\ \n]{0,30}", before in prop::bool::ANY) {
             let document = if before { format!("mutation {{ a }}\n{text}") } else { format!("{text}\nmutation {{ a }}") };
-            let found = of(&document);
-            let only_text = text.contains('#') || text.contains('"') || text.contains('{') || text.contains('(');
-            prop_assert!(found != GraphqlKind::Query || only_text, "{document}");
+            prop_assert_ne!(of(&document), GraphqlKind::Query, "{}", document);
         }
     }
 }

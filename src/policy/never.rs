@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 
 use http::Method;
 
-use super::scope::{Methods, PathPattern, PathTree, Rule, Segment};
+use super::path::{PathPattern, PathTree, Segment};
+use super::scope::{Methods, Rule};
 
 /// Rules against everyone.
 #[derive(Clone, Debug, Default)]

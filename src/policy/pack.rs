@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 use http::Method;
 
-use super::scope::{PathPattern, Rule, ScopeName};
+use super::path::PathPattern;
+use super::scope::{Rule, ScopeName};
 use crate::credential::places::Place;
 use crate::secret::Secret;
 

@@ -27,6 +27,7 @@ mod forwarding;
 mod found;
 mod lifecycle;
 mod limits;
+mod packs;
 mod reload;
 mod rotation;
 mod secrets;
