@@ -20,6 +20,7 @@ mod bodies;
 mod bounds;
 mod check;
 mod credentials;
+mod crm_packs;
 mod deliveries;
 mod documents;
 mod editing;
