@@ -259,7 +259,7 @@ impl Gate {
             Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
             // What goes through a tunnel is in no body.
             Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),
-            Permit::AskBody => Ok(UnreadCall::new(holder, admitted(head, strip)).judged()),
+            Permit::AskBody => Ok(UnreadCall::new(&holder.key, admitted(head, strip)).judged()),
         }
     }
 

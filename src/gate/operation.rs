@@ -1,28 +1,28 @@
 //! Calls whose path does not tell what they do: the proxy holds the body, and [`Gate::settle`] reads what it asks for.
 
-use std::sync::Arc;
-
 use http::request::Parts;
 use http::{HeaderName, header};
 
 use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
 use crate::clock::Now;
+use crate::credential::api_key::KeyDigest;
 use crate::denial::Denial;
-use crate::keys::set::Holder;
+use crate::keys::key::Key;
 use crate::limits::failures::Failures;
 use crate::policy::operation::{MOST_BYTES, Message};
 
 /// A call with a key whose scopes cover some operations of the path.
 #[derive(Debug)]
 pub struct UnreadCall {
-    holder: Arc<Holder>,
+    /// Of the key's present secret.
+    digest: KeyDigest,
     /// Without a scope yet.
     admitted: Admitted,
 }
 
 impl UnreadCall {
-    pub(super) const fn new(holder: Arc<Holder>, admitted: Admitted) -> Self {
-        Self { holder, admitted }
+    pub(super) const fn new(key: &Key, admitted: Admitted) -> Self {
+        Self { digest: key.digest, admitted }
     }
 
     pub(super) fn judged(self) -> Judged {
@@ -56,12 +56,20 @@ impl Gate {
     ) -> Result<Settled, Denial> {
         match unproved {
             Unproved::Delivery(delivery) => self.settle_delivery(delivery, parts, body, now, failures, trail),
-            Unproved::Call(call) => self.settle_call(call, parts, body).map(Settled::Forward),
+            Unproved::Call(call) => self.settle_call(call, parts, body, now).map(Settled::Forward),
         }
     }
 
-    fn settle_call(&self, call: UnreadCall, parts: &Parts, body: &[u8]) -> Result<Admitted, Denial> {
-        let UnreadCall { holder, admitted } = call;
+    /// The key is proved once more: it may have been revoked or changed while its body came, and the gate with it.
+    fn settle_call(
+        &self,
+        call: UnreadCall,
+        parts: &Parts,
+        body: &[u8],
+        now: Now,
+    ) -> Result<Admitted, Denial> {
+        let UnreadCall { digest, admitted } = call;
+        let holder = self.keys.prove(&digest, now.wall).map_err(|unproved| unproved.denial)?.holder;
         if parts.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(Denial::ScopeUnread);
         }
@@ -71,9 +79,7 @@ impl Gate {
             content_type: only(parts, &header::CONTENT_TYPE),
             body,
         };
-        let path = admitted.target.path();
-        let covered = self.scopes.covering_message(&holder.key.scopes, path, &message);
-        let covered = covered.ok_or(Denial::ScopeMissing)?;
+        let covered = self.scopes.covering_message(&holder.key.scopes, admitted.target.path(), &message)?;
         Ok(admitted.by(&holder.key, covered))
     }
 }

@@ -457,6 +457,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_chooses_only_where_names_are_right() {
+        for document in
+            ["query A { a } mutation A { b }", "mutation { b } query A { a }", "query A { a } { b }"]
+        {
+            let body = json!({ "query": document, "operationName": "A" }).to_string();
+            assert_eq!(posted(&body), GraphqlKind::Unclear, "{document}");
+        }
+    }
+
+    #[test]
     fn json_that_reads_one_way() {
         for body in [
             r#"{"query":"{a}","variables":{"query":"mutation{a}"},"operationName":null,"extensions":{}}"#,

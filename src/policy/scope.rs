@@ -13,6 +13,7 @@ use super::crm_credential::CredentialId;
 use super::never::Never;
 use super::operation::{Message, Operation};
 use super::path::{PathPattern, PathTree, PatternError};
+use crate::denial::Denial;
 
 /// Most scopes in one configuration.
 pub const MOST_SCOPES: usize = 1024;
@@ -228,25 +229,33 @@ impl Scopes {
         }
     }
 
-    /// The scope among `held` that covers a request of which the whole is known. To be asked only where
-    /// [`Self::covering`] said [`Coverage::NeedsBody`].
+    /// The scope among `held` that covers a request of which the whole is known.
+    ///
+    /// # Errors
+    /// [`Denial::ScopeMissing`] or [`Denial::ScopeNever`].
     pub fn covering_message(
         &self,
         held: &ScopeSet,
         path: &str,
         message: &Message<'_>,
-    ) -> Option<Covered<'_>> {
+    ) -> Result<Covered<'_>, Denial> {
+        match self.covering(held, message.method, path) {
+            Coverage::Covered(covered) => return Ok(covered),
+            Coverage::NeedsBody => {}
+            Coverage::Uncovered => return Err(Denial::ScopeMissing),
+            Coverage::Never => return Err(Denial::ScopeNever),
+        }
         let mut found = None;
         self.tree.any(path, &mut |grant| {
             let fits = held.has(grant.scope) && grant.methods.cover(message.method);
             let covers =
-                fits && grant.operation.as_ref().is_none_or(|operation| operation.is_asked_by(message));
+                fits && grant.operation.as_ref().is_some_and(|operation| operation.is_asked_by(message));
             if covers {
                 found = Some(grant.scope);
             }
             covers
         });
-        found.and_then(|id| self.covered(id))
+        found.and_then(|id| self.covered(id)).ok_or(Denial::ScopeMissing)
     }
 
     fn covered(&self, ScopeId(id): ScopeId) -> Option<Covered<'_>> {
@@ -353,7 +362,9 @@ mod tests {
                 content_type: Some("application/json"),
                 body: body.as_bytes(),
             };
-            all.covering_message(held, "/graphql", &message).map(|covered| covered.scope.as_str().to_owned())
+            all.covering_message(held, "/graphql", &message)
+                .ok()
+                .map(|covered| covered.scope.as_str().to_owned())
         };
         assert_eq!(asked(&read, r#"{"query":"{a}"}"#).as_deref(), Some("read"));
         assert_eq!(asked(&read, r#"{"query":"mutation{a}"}"#), None);

@@ -102,6 +102,11 @@ impl Holding {
             Ok(held) => held,
             Err(denial) => return respond::refuse(record, denial),
         };
+        // What a key may do is asked of the gate of this moment.
+        let live = match unproved {
+            Unproved::Call(_) => proxy.live.load_full(),
+            Unproved::Delivery(_) => live,
+        };
         let now = proxy.clock.now();
         let settled =
             live.gate.settle(unproved, &parts, &held.bytes, now, &proxy.failures, &mut record.trail);

@@ -153,6 +153,48 @@ fn a_pack_of_ones_own_is_followed() {
     eventually("it is refused", || (gateway.metric("sidelock_last_reload_successful") == 0.0).then_some(()));
 }
 
+#[test]
+fn a_scope_of_ones_own_takes_the_place_of_the_packs() {
+    let crm = Crm::usual();
+    let key = TestKey::new(&["read_messages", "send_messages"], "");
+    let gateway = before(&crm, "crm = \"chatwoot\"\ncredential = { secret = \"env:CRM_TOKEN\" }")
+        .with("[scopes.read_messages]\nallow = [\"GET /only\"]\n[scopes.send_messages]\ncredential = \"other\"\n")
+        .with("[upstream.credentials.other]\nsecret = \"env:CRM_OTHER\"\n")
+        .key(&key)
+        .start();
+    let conversations = "/api/v1/accounts/3/conversations";
+    assert_eq!(gateway.get(conversations, &[&key.header()]).status, 403);
+    assert_eq!(gateway.get("/only", &[&key.header()]).status, 200);
+    assert_eq!(line(&crm.seen.last(), "api_access_token"), ["usual-token"]);
+    // Without rules it is still the pack's, asked as another user, in the pack's own header.
+    assert_eq!(gateway.post(conversations, &[&key.header()], "{}").status, 200);
+    assert_eq!(line(&crm.seen.last(), "api_access_token"), ["other-token"]);
+}
+
+#[test]
+fn a_key_that_is_revoked_while_its_body_comes_is_refused() {
+    let crm = Crm::usual();
+    let (key, other) = (TestKey::new(&["read_records"], ""), TestKey::new(&["read_records"], ""));
+    let gateway = before(&crm, "crm = \"twenty\"").key(&key).key(&other).start();
+    let body = r#"{"query":"{ people { id } }"}"#;
+    let mut client = Connection::open(gateway.address);
+    client.send(&format!(
+        "POST /graphql HTTP/1.1\r\nHost: crm.example\r\n{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        key.header(),
+        body.len()
+    ));
+    client.send(&body[..5]);
+    let text = std::fs::read_to_string(gateway.keys_file()).unwrap();
+    let block = key.block.replace("scopes =", "revoked = true\nscopes =");
+    std::fs::write(gateway.keys_file(), text.replace(&key.block, &block)).unwrap();
+    eventually("the revocation is in force", || {
+        (gateway.get("/rest/people", &[&key.header()]).status == 401).then_some(())
+    });
+    client.send(&body[5..]);
+    assert_eq!(client.answer().unwrap().status, 401);
+    assert!(crm.seen.requests().iter().all(|request| !request.contains("/graphql")));
+}
+
 fn sidelock(office: &Office, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sidelock"))
         .args(args)

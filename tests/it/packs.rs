@@ -61,7 +61,7 @@ fn judged(scopes: &Scopes, name: &str, line: &Line<'_>) -> &'static str {
         Message { method: &line.method, query: line.query, content_type, body: line.body.as_bytes() };
     match scopes.covering(&held, &line.method, line.path) {
         Coverage::Covered(_) => "covered",
-        Coverage::NeedsBody if scopes.covering_message(&held, line.path, &message).is_some() => "covered",
+        Coverage::NeedsBody if scopes.covering_message(&held, line.path, &message).is_ok() => "covered",
         Coverage::NeedsBody | Coverage::Uncovered => "nothing",
         Coverage::Never => "never",
     }
