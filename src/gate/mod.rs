@@ -35,7 +35,7 @@ use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::path::PathPattern;
 use crate::policy::scope::{Coverage, Covered, Scopes};
-use crate::request_head::fields::ListedNames;
+use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::request_head::{self, Head};
 
 /// Everything that decides, immutable; a reload makes another one.
@@ -52,7 +52,7 @@ pub struct Gate {
     /// Whether the presented key goes on to the CRM.
     pub presented_key: PresentedKey,
     /// Headers by which the CRM would believe someone: with a key they do not go on.
-    pub strip: Vec<HeaderName>,
+    pub strip: WantedNames,
     /// Webhooks by their exact path.
     pub webhooks: Vec<Arc<Webhook>>,
     /// Routes that were written down, first match wins; every other path needs a key.
@@ -310,8 +310,7 @@ impl Gate {
     ) -> Result<Vec<HeaderName>, Denial> {
         let mut strip = head.facts.not_forwarded.clone();
         let kept = |name: &HeaderName| self.presented_key == PresentedKey::Forwarded && name == claim.header;
-        let others = self.strip.iter().filter(|name| headers.contains_key(*name) && !kept(name));
-        strip.extend(others.cloned());
+        strip.extend(self.strip.present_in(headers).filter(|name| !kept(name)).cloned());
         if self.presented_key == PresentedKey::Forwarded {
             return Ok(strip);
         }

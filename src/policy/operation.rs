@@ -84,11 +84,12 @@ impl Operation {
     /// True if this, and nothing else, is what the request asks for.
     pub fn is_asked_by(&self, message: &Message<'_>) -> bool {
         match self {
-            // The worse of what it may be: a key that may change things may also send what is not understood.
-            Self::Graphql(wanted) => match graphql::kind(message) {
-                GraphqlKind::Unclear => *wanted == GraphqlKind::Mutation,
-                kind => *wanted == kind,
-            },
+            Self::Graphql(wanted) => {
+                // The worse of what it may be: a key that may change things may also send what is not understood.
+                let kind = graphql::kind(message);
+                let worst = if kind == GraphqlKind::Unclear { GraphqlKind::Mutation } else { kind };
+                worst == *wanted
+            }
             Self::JsonRpc(name) => {
                 let called = rpc::json_calls(message);
                 called.is_some_and(|names| names.iter().all(|called| name.covers(called)))

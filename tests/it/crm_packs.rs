@@ -90,7 +90,7 @@ fn one_path_for_reading_and_changing() {
     // What a query opens, a tunnel would leave open for anything.
     let mut client = Connection::open(gateway.address);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
-    client.send(&format!(
+    client.send(format!(
         "GET /graphql?query=%7Ba%7D HTTP/1.1\r\nHost: crm.example\r\n{}\r\n{upgrade}\r\n\r\n",
         reader.header()
     ));
@@ -178,7 +178,7 @@ fn a_key_that_is_revoked_while_its_body_comes_is_refused() {
     let gateway = before(&crm, "crm = \"twenty\"").key(&key).key(&other).start();
     let body = r#"{"query":"{ people { id } }"}"#;
     let mut client = Connection::open(gateway.address);
-    client.send(&format!(
+    client.send(format!(
         "POST /graphql HTTP/1.1\r\nHost: crm.example\r\n{}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         key.header(),
         body.len()

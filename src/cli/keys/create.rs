@@ -24,7 +24,7 @@ pub(super) struct Opts {
     #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", value_delimiter = ',')]
     #[arg(required_unless_present = "roles")]
     scopes: Vec<String>,
-    /// The scopes of a role that the CRM's pack has, such as read_only; several with commas, or repeat
+    /// The scopes of a role that the CRM's pack has; several with commas, or repeat
     #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
     roles: Vec<String>,
     /// As whom the CRM is asked: a name under [upstream.credentials]
