@@ -69,10 +69,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the place that the rule names")]
     pub fn wall(&self) -> WallTime {
         match &self.0 {
-            Source::System { .. } => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-            }
+            Source::System { .. } => SystemTime::now().into(),
             Source::Manual(manual) => WallTime(manual.wall_millis.load(Ordering::Relaxed)),
         }
     }
@@ -123,6 +120,13 @@ impl Reference for Moment {
 
     fn saturating_sub(&self, duration: Nanos) -> Self {
         Self(self.0.checked_sub(duration.as_u64()).unwrap_or(self.0))
+    }
+}
+
+impl From<SystemTime> for WallTime {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 }
 

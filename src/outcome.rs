@@ -214,6 +214,8 @@ pub enum Ending {
     UpstreamBroke,
     /// A tunnel was ended because the process stops.
     Drained,
+    /// The key was revoked, or its time ended, before the exchange did.
+    KeyOver,
 }
 
 impl Ending {
@@ -224,6 +226,7 @@ impl Ending {
             Self::ClientGone => "client_gone",
             Self::UpstreamBroke => "upstream_broke",
             Self::Drained => "drained",
+            Self::KeyOver => "key_over",
         }
     }
 }

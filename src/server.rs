@@ -31,6 +31,7 @@ use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::connection::{Accept, Connections};
 use crate::proxy::held::Room;
+use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
 use crate::reload::{Reloader, Workshop};
 use crate::telegram::watch::Watch;
@@ -171,6 +172,7 @@ impl Parts {
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
             seen: dashmap::DashMap::new(),
+            lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),
             clock: clock.clone(),
         };
@@ -202,6 +204,7 @@ impl Parts {
             clock: clock.clone(),
             limits,
             connections: Connections::default(),
+            lifelines: Arc::clone(&self.workshop.lifelines),
             clock_warning: Seldom::default(),
             room: Room::new(limits.held_bodies),
             draining,

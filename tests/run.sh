@@ -6,9 +6,18 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-GRAMMY=1.46.0
-TELEGRAF=4.16.3
+NODE_PACKAGES=(
+    grammy@1.46.0
+    telegraf@4.16.3
+    standardwebhooks@1.1.1
+    svix@1.99.1
+    stripe@23.1.0
+    @octokit/webhooks-methods@6.0.0
+    discord-interactions@4.4.0
+    @sendgrid/eventwebhook@8.0.0
+)
 REQUIREMENTS=tests/real/requirements.txt
+SDK_REQUIREMENTS=tests/real/requirements-sdks.txt
 VENV=target/venv
 NPM=target/npm
 LOGS=target/tests
@@ -69,21 +78,38 @@ python_parts() {
             missing "the Python packages of $REQUIREMENTS"
         cp "$REQUIREMENTS" "$VENV/installed.txt"
     fi
-    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest; do
+    # Few modules of these big packages are ever imported, so none is compiled ahead.
+    if ! cmp -s "$SDK_REQUIREMENTS" "$VENV/installed-sdks.txt"; then
+        step "Senders' libraries under $VENV"
+        "$VENV/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check -r "$SDK_REQUIREMENTS" ||
+            missing "the Python packages of $SDK_REQUIREMENTS"
+        cp "$SDK_REQUIREMENTS" "$VENV/installed-sdks.txt"
+    fi
+    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest \
+        standardwebhooks:standardwebhooks stripe:stripe slack_sdk.signature:slack_sdk twilio.request_validator:twilio \
+        discord_interactions:discord-interactions nacl.signing:PyNaCl; do
         "$VENV/bin/python" -c "import ${part%%:*}" || missing "${part#*:}"
     done
 }
 
-npm_version() { node -p "require('./$NPM/node_modules/$1/package.json').version" 2>/dev/null || true; }
+# The packages that are not there in the wanted version.
+missing_node_packages() {
+    local package version
+    for package in "${NODE_PACKAGES[@]}"; do
+        version=$(node -p "require('./$NPM/node_modules/${package%@*}/package.json').version" 2>/dev/null) || true
+        [ "$version" = "${package##*@}" ] || echo "$package"
+    done
+}
 
 node_parts() {
-    if [ "$(npm_version grammy) $(npm_version telegraf)" != "$GRAMMY $TELEGRAF" ]; then
+    local wanted=()
+    mapfile -t wanted < <(missing_node_packages)
+    if [ ${#wanted[@]} != 0 ]; then
         step "npm packages under $NPM"
-        npm install --prefix "$NPM" --no-audit --no-fund --silent "grammy@$GRAMMY" "telegraf@$TELEGRAF" ||
-            missing "grammy or telegraf"
+        npm install --prefix "$NPM" --no-audit --no-fund --silent "${NODE_PACKAGES[@]}" || missing "${wanted[*]}"
     fi
-    [ "$(npm_version grammy)" = "$GRAMMY" ] || missing grammy
-    [ "$(npm_version telegraf)" = "$TELEGRAF" ] || missing telegraf
+    mapfile -t wanted < <(missing_node_packages)
+    [ ${#wanted[@]} = 0 ] || missing "${wanted[*]}"
 }
 
 rust_tests() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Failure, say, show, tally};
 use crate::config::environment::Environment;
 use crate::config::load::{Loading, load};
-use crate::config::source::Severity;
+use crate::config::source::{Lines, Severity};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -49,9 +49,11 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
 }
 
 fn as_json(loading: &Loading) -> serde_json::Value {
+    let lines: Vec<Lines> = loading.sources.iter().map(|source| Lines::of(&source.text)).collect();
     let mistakes = loading.report.mistakes().iter().map(|mistake| {
-        let source = loading.sources.iter().find(|source| source.path == mistake.path);
-        let line = mistake.span.as_ref().zip(source).map(|(span, source)| source.line_of(span.start));
+        let mut sources = loading.sources.iter().zip(&lines);
+        let lines = sources.find(|(source, _)| source.path == mistake.path).map(|(_, lines)| lines);
+        let line = mistake.span.as_ref().zip(lines).map(|(span, lines)| lines.number(span.start));
         serde_json::json!({
             "file": mistake.path.display().to_string(),
             "line": line,

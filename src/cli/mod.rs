@@ -11,7 +11,7 @@ mod reload;
 mod run;
 mod telegram;
 mod terminal;
-mod webhook;
+pub mod webhook;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

@@ -1,19 +1,20 @@
 //! Reads one TOML table key by key, gathers every mistake, and knows which keys nobody asked for.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::source::{Mistake, Report, Severity, Source};
+use super::source::{Lines, Mistake, Report, Severity, Source};
 
 /// A file being read: its text and the mistakes so far.
 #[derive(Debug)]
 pub struct Reading<'s> {
     source: &'s Source,
     report: RefCell<Report>,
+    lines: OnceCell<Lines>,
 }
 
 /// A table being read.
@@ -37,7 +38,7 @@ pub struct Value<'r, 's> {
 impl<'s> Reading<'s> {
     /// Starts reading.
     pub fn new(source: &'s Source) -> Self {
-        Self { source, report: RefCell::default() }
+        Self { source, report: RefCell::default(), lines: OnceCell::new() }
     }
 
     /// Parses the text; syntax errors become mistakes, all of them at once.
@@ -73,7 +74,7 @@ impl<'s> Reading<'s> {
 
     /// Line (from 1) of a byte offset.
     pub fn line_of(&self, offset: usize) -> usize {
-        self.source.line_of(offset)
+        self.lines.get_or_init(|| Lines::of(&self.source.text)).number(offset)
     }
 
     /// Adds mistakes of another file.

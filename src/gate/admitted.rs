@@ -3,7 +3,7 @@
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
-use crate::credential::webhook::place::without_parameter;
+use crate::credential::webhook::place::without_parameters;
 use crate::keys::key::Key;
 use crate::limits::deliveries::Claim;
 use crate::limits::limiter::Taken;
@@ -106,12 +106,22 @@ impl Admitted {
     }
 }
 
-/// Rails and Laravel read a method from `_method`; the one that was judged must be the one that acts.
+/// Rails and Laravel read a method from `_method`; the one that was judged must be the one that acts. PHP reads that name
+/// out of others too.
 pub(super) fn without_override(target: &Target) -> Query {
-    match target.query() {
-        Some(query) if query.contains("_method") => Query::Without(without_parameter(query, "_method")),
-        Some(_) | None => Query::AsSent,
+    let Some(query) = target.query() else { return Query::AsSent };
+    if !query.bytes().any(|byte| matches!(byte, b'_' | b'%' | b'.' | b'[' | b'+')) {
+        return Query::AsSent;
     }
+    let kept = without_parameters(query, |name| php_name(name) == b"_method");
+    if kept.len() == query.len() { Query::AsSent } else { Query::Without(kept) }
+}
+
+/// A parameter's name as PHP makes a variable of it: without leading spaces, with `_` for a space, a `.`, and a `[` that
+/// opens nothing (php.net/manual/language.variables.external).
+fn php_name(name: &[u8]) -> Vec<u8> {
+    let odd = |byte: &u8| matches!(byte, b' ' | b'.' | b'[');
+    name.trim_ascii_start().iter().map(|byte| if odd(byte) { b'_' } else { *byte }).collect()
 }
 
 impl Query {
@@ -121,5 +131,31 @@ impl Query {
             Self::AsSent => format!("{path}?{}", sent.unwrap_or_default()),
             Self::Without(query) => format!("{path}?{query}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    #[test]
+    fn the_method_is_not_changed_by_a_parameter_in_any_spelling() {
+        let query = |text: &str| {
+            let uri = format!("/x?{text}").parse().unwrap();
+            let target = Target::judge(&uri, &Method::POST, "crm.example").unwrap();
+            without_override(&target).with_path("/x", target.query())
+        };
+        for odd in [
+            "_method=DELETE",
+            "%5Fmethod=DELETE",
+            ".method=DELETE",
+            "+_method=DELETE",
+            "%5bmethod=x",
+            "_method",
+        ] {
+            assert_eq!(query(&format!("a=1&{odd}&b_c=%20")), "/x?a=1&b_c=%20", "{odd}");
+        }
+        assert_eq!(query("a_method=1&_methods=%5F"), "/x?a_method=1&_methods=%5F");
     }
 }

@@ -23,7 +23,7 @@ use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
-use crate::credential::api_key::{self, DigestMemo};
+use crate::credential::api_key::{self, DigestMemo, KeyDigest};
 use crate::credential::places::{Places, Presented};
 use crate::credential::webhook::Answer;
 use crate::denial::{Ambiguity, Denial};
@@ -115,6 +115,8 @@ pub struct Trail {
     pub memo: Arc<DigestMemo>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
+    /// The digest of the key that proved the caller.
+    pub digest: Option<KeyDigest>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
     /// Which of a webhook's secrets proved a delivery.
@@ -268,6 +270,7 @@ impl Gate {
         let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
         match self.keys.prove(&digest, now.wall) {
             Ok(proved) => {
+                trail.digest = Some(digest);
                 proved.used(now.wall);
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))
@@ -378,6 +381,7 @@ impl Trail {
             webhook: None,
             memo,
             path_is_secret: false,
+            digest: None,
             delivery: DeliveryResult::Forwarded,
             secret_index: None,
         }

@@ -30,6 +30,9 @@ const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// Bounds of the histogram of Sidelock's own share, in seconds.
 const OWN_SECONDS: [f64; 9] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
 
+/// Bounds of the histogram of revocations, in seconds.
+const REVOCATION_SECONDS: [f64; 9] = [0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0];
+
 /// Results of deliveries beyond the reasons of refusals and [`DeliveryResult::WORDS`].
 const ACCEPTED: &str = "accepted";
 const UPSTREAM_ERROR: &str = "upstream_error";
@@ -51,6 +54,8 @@ pub struct Metrics {
     last_reload_success: Gauge,
     /// Connections to the CRM: `active` carries a request, `idle` waits for one.
     pub upstream_connections: IntGaugeVec,
+    /// Seconds from an edit that ends a key to the end of each connection that carried it.
+    pub revocation: Histogram,
     /// Requests between head and last byte.
     pub in_flight: IntGauge,
     /// Client connections open now.
@@ -94,12 +99,10 @@ impl Metrics {
                 "upstream_duration_seconds",
                 "From sending a request to the CRM to its response head.",
             )?,
-            overhead: Histogram::with_opts(
-                HistogramOpts::new(
-                    "overhead_seconds",
-                    "Time to the response head that the CRM did not take.",
-                )
-                .buckets(OWN_SECONDS.to_vec()),
+            overhead: histogram(
+                "overhead_seconds",
+                "Time to the response head that the CRM did not take.",
+                &OWN_SECONDS,
             )?,
             auth_failures: counter_vec("auth_failures_total", "Refused credentials by reason.", &["reason"])?,
             deliveries: counter_vec(
@@ -107,11 +110,7 @@ impl Metrics {
                 "Webhook deliveries by result.",
                 &["webhook", "result"],
             )?,
-            reloads: counter_vec(
-                "reloads_total",
-                "Reloads of key file or configuration by result.",
-                &["result"],
-            )?,
+            reloads: counter_vec("reloads_total", "Reloads of files by result.", &["result"])?,
             last_reload_successful: IntGauge::new(
                 "last_reload_successful",
                 "1 if what is on disk is in force, 0 if it was refused.",
@@ -123,6 +122,11 @@ impl Metrics {
             upstream_connections: IntGaugeVec::new(
                 Opts::new("upstream_connections", "Connections to the CRM by state (active, idle)."),
                 &["state"],
+            )?,
+            revocation: histogram(
+                "revocation_seconds",
+                "Time from an edit that ended a key to the end of each connection that carried it.",
+                &REVOCATION_SECONDS,
             )?,
             in_flight: IntGauge::new("in_flight", "Requests between head and last byte.")?,
             connections: IntGauge::new("connections", "Client connections open now.")?,
@@ -144,7 +148,7 @@ impl Metrics {
     }
 
     fn register(&self, failures: Arc<Failures>) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 14] = [
+        let own: [Box<dyn Collector>; 15] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
             Box::new(self.overhead.clone()),
@@ -154,6 +158,7 @@ impl Metrics {
             Box::new(self.last_reload_successful.clone()),
             Box::new(self.last_reload_success.clone()),
             Box::new(self.upstream_connections.clone()),
+            Box::new(self.revocation.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.connections_shed.clone()),
@@ -369,6 +374,10 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
+}
+
+fn histogram(name: &str, help: &str, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec()))
 }
 
 fn histogram_vec(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use super::operation::{MOST_BYTES, Message};
-use crate::credential::webhook::strict_json;
+use crate::credential::webhook::json;
 
 /// Deepest nesting of brackets, and most definitions and requests in one body.
 const MOST_DEPTH: usize = 100;
@@ -84,7 +84,7 @@ fn by_body(message: &Message<'_>) -> Result<GraphqlKind, Doubt> {
         return Err(Doubt);
     }
     // A name twice in one object, in whatever spelling, is refused there.
-    match strict_json::parse(message.body).map_err(|_| Doubt)? {
+    match json::parse(message.body).map_err(|_| Doubt)? {
         Value::Object(request) => by_object(&request),
         Value::Array(batch) => by_batch(&batch),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(Doubt),

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::operation::{MOST_BYTES, Message};
-use crate::credential::webhook::strict_json;
+use crate::credential::webhook::json;
 
 /// Most calls in one batch.
 const MOST_CALLS: usize = 100;
@@ -20,7 +20,7 @@ pub fn json_calls(message: &Message<'_>) -> Option<Vec<String>> {
     if !is_readable(message) || !(message.is("application/json") || message.is("application/json-rpc")) {
         return None;
     }
-    match strict_json::parse(message.body).ok()? {
+    match json::parse(message.body).ok()? {
         Value::Array(batch) if batch.len() <= MOST_CALLS => {
             let calls: Vec<String> = batch.iter().map(json_call).collect::<Option<_>>()?;
             (!calls.is_empty()).then_some(calls)

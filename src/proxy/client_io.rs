@@ -141,7 +141,7 @@ impl AsyncRead for ClientIo {
         let Some(due) = me.pace.due() else {
             return Poll::Pending;
         };
-        ready!(me.reading.poll(cx, due));
+        ready!(me.reading.poll_of_one_task(cx, due));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -158,7 +158,7 @@ impl AsyncWrite for ClientIo {
         // The last flush of an answer is the moment when the connection goes idle: hyper does not read again until
         // something wakes it, so its next deadline is set here.
         if let Some(due) = me.pace.due()
-            && me.reading.poll(cx, due).is_ready()
+            && me.reading.poll_of_one_task(cx, due).is_ready()
         {
             cx.waker().wake_by_ref();
         }
@@ -188,6 +188,14 @@ impl AsyncWrite for ClientIo {
 pub struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
+    /// Like [`Self::poll`], for a timer that one task alone asks: once it waits it needs no second asking until it fires.
+    fn poll_of_one_task(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        match &self.0 {
+            Some(sleep) if !sleep.is_elapsed() && sleep.deadline() <= due => Poll::Pending,
+            Some(_) | None => self.poll(cx, due),
+        }
+    }
+
     /// Ready when `due` has passed.
     pub fn poll(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));

@@ -19,7 +19,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use super::client_io::{ClientIo, Pace};
-use super::peer::Peer;
+use super::lifeline::Lifeline;
+use super::peer::{Connected, Peer};
 use super::{Proxy, exchange};
 use crate::client_addr::AddrGroup;
 use crate::denial::{Ambiguity, Denial};
@@ -63,7 +64,8 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
         refuse(&mut stream).await;
         return;
     };
-    let peer = Arc::new(Peer::new(peer));
+    let peer = Arc::new(Connected { peer: Peer::new(peer), lifeline: proxy.lifelines.open() });
+    let end_of_life = Arc::clone(&peer);
     let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
     let service = {
@@ -84,36 +86,58 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
     }
     let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let ended = match until_draining(connection.as_mut(), &proxy.draining).await {
-        Some(ended) => ended,
-        None => {
+    let ended = match until(connection.as_mut(), &end_of_life.lifeline, Some(&proxy.draining)).await {
+        Until::Draining => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            until(connection, &end_of_life.lifeline, None).await
         }
+        ended @ (Until::Ended(_) | Until::Cut) => ended,
     };
-    if let Err(error) = ended
+    if let Until::Ended(Err(error)) = ended
         && error.is_parse()
     {
         proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax));
     }
 }
 
-/// What `connection` ended with; `None` if the process began to drain before.
-async fn until_draining<T>(
+/// What became of a connection.
+enum Until<T> {
+    /// It ended by itself.
+    Ended(T),
+    /// The key that it carried is over; whoever drops the connection closes it.
+    Cut,
+    /// The process began to drain.
+    Draining,
+}
+
+async fn until<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
-    draining: &watch::Receiver<bool>,
-) -> Option<T> {
-    let (mut waiting, news) = (draining.clone(), draining.clone());
-    let mut drain = std::pin::pin!(async move { drop(waiting.wait_for(|draining| *draining).await) });
+    lifeline: &Lifeline,
+    draining: Option<&watch::Receiver<bool>>,
+) -> Until<T> {
+    let (mut waiting, news) = (draining.cloned(), draining.cloned());
+    let mut drain = std::pin::pin!(async move {
+        match &mut waiting {
+            Some(waiting) => drop(waiting.wait_for(|draining| *draining).await),
+            None => std::future::pending().await,
+        }
+    });
     let mut asked = false;
     std::future::poll_fn(move |cx| {
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(ended));
+        if lifeline.is_cut() {
+            return Poll::Ready(Until::Cut);
         }
-        // Asked once, it wakes this task; asking again each time would cost every request.
-        if !asked || !matches!(news.has_changed(), Ok(false)) {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Until::Ended(ended));
+        }
+        // Asked once, both wake this task; asking again each time would cost every request.
+        let drains = news.as_ref().is_some_and(|news| !matches!(news.has_changed(), Ok(false)));
+        if !asked || drains {
             asked = true;
-            return drain.as_mut().poll(cx).map(|()| None);
+            if lifeline.poll_cut(cx).is_ready() {
+                return Poll::Ready(Until::Cut);
+            }
+            return drain.as_mut().poll(cx).map(|()| Until::Draining);
         }
         Poll::Pending
     })

@@ -14,7 +14,7 @@ use super::client_io::Pace;
 use super::download::Answer;
 use super::forward::{self, Content};
 use super::held::Held;
-use super::peer::{Peer, Scheme};
+use super::peer::{Connected, Peer, Scheme};
 use super::record::Record;
 use super::upload::{Upload, UploadState};
 use super::upstream::{Lease, Upstream};
@@ -44,7 +44,7 @@ impl Future for Reply {
 }
 
 /// Answers one request.
-pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Request<Incoming>) -> Reply {
+pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();
     let live = proxy.live.load();
     let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
@@ -54,6 +54,8 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Reque
     record.trail.path_is_secret |=
         judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
     record.set_path(&parts.uri);
+    peer.lifeline.carry(record.trail.digest);
+    let judged = judged.and_then(|judged| still_good(proxy, &live, &record, judged));
     let going = match judged {
         Err(denial) => Err(denial),
         Ok(Judged::Unproved(unproved)) => {
@@ -73,6 +75,24 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Peer>, pace: Arc<Pace>, request: Reque
     }
 }
 
+/// Refuses a request whose key was revoked while it was judged: the connections that carried the key were looked for, and
+/// this one did not yet.
+fn still_good(
+    proxy: &Proxy,
+    judged_by: &Arc<Live>,
+    record: &Record,
+    judged: Judged,
+) -> Result<Judged, Denial> {
+    let live = proxy.live.load();
+    if Arc::ptr_eq(&live, judged_by) {
+        return Ok(judged);
+    }
+    match record.trail.digest.map(|digest| live.gate.keys.prove(&digest, proxy.clock.wall()).is_ok()) {
+        Some(true) | None => Ok(judged),
+        Some(false) => Err(Denial::CredentialRevoked),
+    }
+}
+
 /// A body and what is known of its way.
 type Uploading = (Upload, Option<Arc<UploadState>>);
 
@@ -88,7 +108,7 @@ fn upload(live: &Live, body: Incoming) -> Result<Uploading, Denial> {
 struct Holding {
     unproved: Unproved,
     live: Arc<Live>,
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     parts: Parts,
     body: Incoming,
 }

@@ -38,10 +38,11 @@ pub fn request(
     parts.uri = Uri::from(admitted.upstream_target());
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
+    let sent = headers.get(header::HOST).cloned();
+    host(headers, sent.is_some(), upstream);
     if let Some(client) = trail.client {
-        forwarded(headers, client, peer, scheme);
+        forwarded(headers, sent, client, peer, scheme);
     }
-    host(headers, upstream);
     match (&trail.caller, &trail.webhook) {
         (Caller::Key(holder), _) => {
             headers.insert(KEY_ID, holder.identity.id.clone());
@@ -66,7 +67,13 @@ pub fn request(
 }
 
 /// `X-Forwarded-*`, and `Forwarded` (RFC 7239), with the one client that was judged: whatever came before is gone.
-fn forwarded(headers: &mut HeaderMap, client: ClientAddr, peer: &Peer, scheme: Scheme) {
+fn forwarded(
+    headers: &mut HeaderMap,
+    host: Option<HeaderValue>,
+    client: ClientAddr,
+    peer: &Peer,
+    scheme: Scheme,
+) {
     let other;
     let names = if client.ip() == peer.ip {
         peer
@@ -74,7 +81,7 @@ fn forwarded(headers: &mut HeaderMap, client: ClientAddr, peer: &Peer, scheme: S
         other = Peer::new(client.ip());
         &other
     };
-    if let Some(host) = headers.get(header::HOST).cloned() {
+    if let Some(host) = host {
         if let Some(standard) = names.standard(&host, scheme) {
             headers.insert(header::FORWARDED, standard);
         }
@@ -85,11 +92,11 @@ fn forwarded(headers: &mut HeaderMap, client: ClientAddr, peer: &Peer, scheme: S
 }
 
 /// Exactly one `Host`: the configured one, the client's, or the CRM's own address for HTTP/1.0 without one.
-fn host(headers: &mut HeaderMap, upstream: &Upstream) {
+fn host(headers: &mut HeaderMap, is_there: bool, upstream: &Upstream) {
     let config = upstream.config();
     if let Some(host) = &config.host_header {
         headers.insert(header::HOST, host.clone());
-    } else if !headers.contains_key(header::HOST) {
+    } else if !is_there {
         insert(headers, header::HOST, &format!("{}:{}", config.host, config.port));
     }
 }
@@ -113,8 +120,9 @@ pub fn response(headers: &mut HeaderMap, id: HeaderValue) -> Content {
                 ends_here.push(name.clone());
                 ends_here.extend(nominated(headers));
             }
-            Kind::TransferEncoding | Kind::Upgrade | Kind::HopByHop => ends_here.push(name.clone()),
-            Kind::Identity => ends_here.push(name.clone()),
+            Kind::TransferEncoding | Kind::Upgrade | Kind::HopByHop | Kind::Expect | Kind::Identity => {
+                ends_here.push(name.clone());
+            }
             Kind::Plain if *name == header::CONTENT_TYPE && is_events(value) => content = Content::Events,
             Kind::Plain | Kind::ContentLength | Kind::Forwarding | Kind::MethodOverride => {}
         }

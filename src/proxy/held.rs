@@ -98,7 +98,8 @@ impl Held {
     /// The same bytes on their way to the CRM.
     pub fn into_upload(self) -> (Upload, Option<Arc<UploadState>>) {
         let Self { bytes, state, taken } = self;
-        let upload = if bytes.is_empty() { Upload::Empty } else { Upload::Held(Some(bytes), taken) };
+        let upload =
+            if bytes.is_empty() { Upload::Empty } else { Upload::Held(Box::new((Some(bytes), taken))) };
         (upload, state)
     }
 }

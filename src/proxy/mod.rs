@@ -12,6 +12,7 @@ pub mod download;
 pub mod exchange;
 pub mod forward;
 pub mod held;
+pub mod lifeline;
 pub mod line;
 pub mod peer;
 pub mod record;
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
 use connection::Connections;
 use held::Room;
+use lifeline::Lifelines;
 use upstream::Upstream;
 
 /// Everything that a reload replaces, in one swap.
@@ -72,6 +74,8 @@ pub struct Proxy {
     pub limits: Limits,
     /// Open client connections.
     pub connections: Connections,
+    /// What each of them carries.
+    pub lifelines: Arc<Lifelines>,
     /// Memory for bodies that decide.
     pub room: Arc<Room>,
     /// True from the moment that connections should end.

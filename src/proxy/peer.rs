@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
+use super::lifeline::Lifeline;
 use crate::credential::api_key::DigestMemo;
 
 /// Says how the client reached the first proxy.
@@ -25,6 +26,23 @@ pub struct Peer {
     last: Mutex<Option<(HeaderValue, Scheme, HeaderValue)>>,
     /// The digest of the key that was presented last.
     pub memo: Arc<DigestMemo>,
+}
+
+/// The other end of one connection, with what ends it.
+#[derive(Debug)]
+pub struct Connected {
+    /// Who it is.
+    pub peer: Peer,
+    /// What it carries.
+    pub lifeline: Lifeline,
+}
+
+impl std::ops::Deref for Connected {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
 }
 
 impl Peer {

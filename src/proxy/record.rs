@@ -8,7 +8,8 @@ use http::{Method, StatusCode, Uri};
 
 use super::Proxy;
 use super::client_io::Pace;
-use super::peer::Peer;
+use super::lifeline::Lifeline;
+use super::peer::Connected;
 use super::upload::UploadState;
 use crate::clock::{Moment, Now};
 use crate::credential::api_key;
@@ -25,7 +26,7 @@ const CLOCK_WARNING_PAUSE: std::time::Duration = std::time::Duration::from_secs(
 pub struct Record {
     proxy: Arc<Proxy>,
     pace: Option<Arc<Pace>>,
-    peer: Arc<Peer>,
+    peer: Arc<Connected>,
     started: Now,
     /// What the gate learned.
     pub trail: Trail,
@@ -67,7 +68,7 @@ impl Record {
     pub fn new(
         proxy: &Arc<Proxy>,
         pace: Arc<Pace>,
-        peer: Arc<Peer>,
+        peer: Arc<Connected>,
         started: Now,
         trail: Trail,
         method: Method,
@@ -159,6 +160,11 @@ impl Record {
         *self.finished.get_or_insert_with(|| self.proxy.clock.monotonic())
     }
 
+    /// What ends the request before its time.
+    pub fn lifeline(&self) -> &Lifeline {
+        &self.peer.lifeline
+    }
+
     /// What all requests share.
     pub const fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy
@@ -179,6 +185,9 @@ impl Drop for Record {
         self.proxy.metrics.in_flight.dec();
         if self.status.is_none() {
             self.proxy.metrics.left(&self.trail);
+        }
+        if self.ending == Ending::ClientGone && self.peer.lifeline.is_cut() {
+            self.ending = Ending::KeyOver;
         }
         let (mut bytes_in, mut bytes_out) =
             (self.upload.as_ref().map_or(0, |upload| upload.bytes()), self.bytes_out);

@@ -1,6 +1,7 @@
 //! `WebSocket`s (RFC 6455): the handshake is judged on both sides, then bytes pass both ways until one side ends or both are
 //! silent for too long.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -104,6 +105,7 @@ impl Handshake {
                 record.ending = tokio::select! {
                     () = pass(client, crm, &moved, idle) => Ending::Complete,
                     () = async { drop(draining.wait_for(|draining| *draining).await) } => Ending::Drained,
+                    () = poll_fn(|cx| record.lifeline().poll_cut(cx)) => Ending::KeyOver,
                 };
             }
             drop((record, lease));

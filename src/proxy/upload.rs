@@ -30,8 +30,8 @@ pub enum Upload {
     Empty,
     /// From the client.
     Streaming(Box<Streaming>),
-    /// Already here, with the memory that it takes.
-    Held(Option<Bytes>, Taken),
+    /// Already here, with the memory that it takes. Boxed like the other, so that requests stay small.
+    Held(Box<(Option<Bytes>, Taken)>),
 }
 
 /// A body on its way.
@@ -139,7 +139,7 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadBroke>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Held(bytes, _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Held(held) => Poll::Ready(held.0.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Streaming(streaming) => {
                 let task = streaming.state.task.lock().clone();
                 match task {
@@ -153,7 +153,7 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Held(bytes, _) => bytes.is_none(),
+            Self::Held(held) => held.0.is_none(),
             // Never early: the end must be polled, so that it is noted.
             Self::Streaming(_) => false,
         }
@@ -162,8 +162,8 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Held(bytes, _) => {
-                let left = bytes.as_ref().map_or(0, Bytes::len);
+            Self::Held(held) => {
+                let left = held.0.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(left).unwrap_or(u64::MAX))
             }
             Self::Streaming(streaming) => streaming.body.size_hint(),

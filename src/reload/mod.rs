@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::WallTime;
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded, Loading, load_still};
 use crate::config::{self, Config};
@@ -66,6 +67,8 @@ struct Progress {
     keys: Vec<Key>,
     /// The key file and the files with secrets.
     named: Vec<PathBuf>,
+    /// The look before this one: what is new was written since.
+    looked: WallTime,
 }
 
 impl Progress {
@@ -75,6 +78,12 @@ impl Progress {
         self.unsettled = (!settled).then_some(fingerprint);
         settled
     }
+}
+
+/// When the newest of these files was written; long ago for none.
+fn written(files: &[PathBuf]) -> WallTime {
+    let written = files.iter().filter_map(|file| std::fs::metadata(file).ok()?.modified().ok());
+    written.max().map_or_else(WallTime::default, WallTime::from)
 }
 
 /// How many of `old` are not among `new`.
@@ -123,6 +132,7 @@ impl Reloader {
             started_with: StartOnly::of(&loaded.config),
             keys: loaded.keys.keys.clone(),
             named,
+            looked: workshop.clock.wall(),
         };
         Self { path, environment, live, workshop, progress: tokio::sync::Mutex::new(progress) }
     }
@@ -130,26 +140,43 @@ impl Reloader {
     /// Looks at the files once. `insist` reads references to secrets again even if no file changed.
     pub async fn look(&self, insist: bool) -> Look {
         let mut progress = self.progress.lock().await;
+        let looked = std::mem::replace(&mut progress.looked, self.workshop.clock.wall());
         let glance = Fingerprint::of(&self.path, &progress.named);
         if glance == progress.seen && !insist {
+            // Keys also end by time.
+            self.cut(None);
             return Look::Same;
         }
+        let look = self.read(&mut progress, glance, insist);
+        self.cut(Some(written(&progress.named).max(looked)));
+        look
+    }
+
+    /// Ends the connections of keys that are over.
+    fn cut(&self, edited: Option<WallTime>) {
+        let cut = self.workshop.lifelines.cut(&self.live.load().gate.keys, edited);
+        if cut > 0 {
+            tracing::info!(cut, "connections of keys that are over were closed");
+        }
+    }
+
+    fn read(&self, progress: &mut Progress, glance: Fingerprint, insist: bool) -> Look {
         if Some(glance) == progress.in_force && !insist {
             progress.seen = glance;
-            return self.ended(&progress, Look::Restored, Reload::Restored);
+            return self.ended(progress, Look::Restored, Reload::Restored);
         }
         let (loading, fingerprint) = load_still(&self.path, &self.environment, &progress.named);
         let refusal = match &loading.loaded {
             None => Some(loading.report.summary(&loading.sources)),
-            Some(loaded) => self.mass_removal(&progress, &loading, loaded),
+            Some(loaded) => self.mass_removal(progress, &loading, loaded),
         };
         if refusal.is_some()
             || loading.loaded.as_ref().is_some_and(|it| vanishing(&progress.keys, &it.keys.keys) > 0)
         {
-            self.revoke_what_is_marked(&mut progress, &loading.revoked);
+            self.revoke_what_is_marked(progress, &loading.revoked);
         }
         if let Some(loaded) = &loading.loaded {
-            let meant = self.is_confirmed(&progress, &loading, loaded);
+            let meant = self.is_confirmed(progress, &loading, loaded);
             if refusal.is_none() && !meant && !progress.is_settled(loaded, fingerprint) {
                 return Look::Unsettled;
             }
@@ -157,8 +184,8 @@ impl Reloader {
         progress.named = loading.files(&progress.named);
         progress.seen = fingerprint;
         match (refusal, loading.loaded) {
-            (Some(why), _) => self.ended(&progress, Look::Refused(why), Reload::Refused),
-            (None, Some(loaded)) => self.accept(&mut progress, loaded, fingerprint),
+            (Some(why), _) => self.ended(progress, Look::Refused(why), Reload::Refused),
+            (None, Some(loaded)) => self.accept(progress, loaded, fingerprint),
             (None, None) => Look::Same,
         }
     }

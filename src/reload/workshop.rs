@@ -16,6 +16,7 @@ use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
+use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::telegram::watch::Watch;
@@ -28,6 +29,8 @@ pub struct Workshop {
     pub states: KeyStates,
     /// Records of routes, and the reload's own.
     pub metrics: Arc<Metrics>,
+    /// What open connections carry.
+    pub lifelines: Arc<Lifelines>,
     /// Which deliveries each webhook has seen.
     pub seen: DashMap<Arc<str>, Arc<Deliveries>>,
     /// Whose updates were seen.

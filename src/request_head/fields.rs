@@ -14,6 +14,8 @@ pub struct Facts {
     pub has_content_length: bool,
     /// At least one `Transfer-Encoding`.
     pub has_transfer_encoding: bool,
+    /// At least one `Expect`.
+    pub has_expect: bool,
     /// `Connection: upgrade` with `Upgrade`.
     pub wants_upgrade: bool,
     /// Fields that do not go on: hop-by-hop, forwarding, identity, method override.
@@ -79,6 +81,8 @@ pub enum Kind {
     Upgrade,
     /// Ends at this hop (RFC 9110 section 7.6.1).
     HopByHop,
+    /// `Expect`: answered at this hop; the client is told to continue when the CRM's side takes the body.
+    Expect,
     /// Says where a request came from; rewritten.
     Forwarding,
     /// Says who the caller is; only Sidelock may say that.
@@ -109,6 +113,7 @@ pub fn judge(headers: &HeaderMap, listed: &ListedNames) -> Result<Facts, Denial>
                 continue;
             }
             Kind::TransferEncoding => facts.has_transfer_encoding = true,
+            Kind::Expect => facts.has_expect = true,
             Kind::Connection => nominated(headers, &mut facts),
             Kind::Upgrade | Kind::HopByHop | Kind::Forwarding | Kind::Identity | Kind::MethodOverride => {}
         }
@@ -154,8 +159,7 @@ pub fn kind_of(name: &str) -> Kind {
         2 if name == "te" => Kind::HopByHop,
         6 => match name {
             "x-host" => Kind::Forwarding,
-            // Answered at this hop: the client is told to continue when the CRM's side takes the body.
-            "expect" => Kind::HopByHop,
+            "expect" => Kind::Expect,
             _ => prefixed(name),
         },
         7 => match name {

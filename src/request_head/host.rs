@@ -27,7 +27,8 @@ pub fn is_host(text: &str) -> bool {
         };
         return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port_part(port));
     }
-    let name_end = text.find(':').unwrap_or(text.len());
+    // Short texts: a plain loop is quicker than a search.
+    let name_end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
     let (name, port) = text.split_at(name_end);
     let name_ok = !name.is_empty()
         && name.len() <= 255

@@ -46,7 +46,12 @@ fn framing(parts: &Parts, facts: &Facts) -> Result<(), Denial> {
         (false, true) => plain_chunked(headers, parts.version)?,
         (false, false) => {}
     }
-    if headers.get_all(header::EXPECT).iter().any(|it| !it.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if facts.has_expect
+        && headers
+            .get_all(header::EXPECT)
+            .iter()
+            .any(|it| !it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         return Err(Denial::ExpectationUnknown);
     }
     let has_body = facts.has_transfer_encoding || (facts.has_content_length && !is_zero_length(headers));

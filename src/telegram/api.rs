@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Bot;
 use super::client::{self, CallError};
 use crate::clock::WallTime;
-use crate::credential::webhook::strict_json;
+use crate::credential::webhook;
 
 /// Why a method did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +134,7 @@ async fn method(bot: &Bot, name: &str, call: &Value) -> Result<Value, ApiError> 
         .await
         .map_err(|error| ApiError::Call { host: host(), error })?;
     let not_the_api = || ApiError::NotTheApi { host: host(), status };
-    let Ok(Value::Object(mut answer)) = strict_json::parse(&body) else {
+    let Ok(Value::Object(mut answer)) = webhook::json::parse(&body) else {
         return Err(not_the_api());
     };
     match answer.get("ok") {

@@ -70,6 +70,12 @@ path = "/telegram/webhook"
 sender = "telegram"
 secrets = ["file:telegram-secret"]
 
+[[webhook]]
+name = "github"
+path = "/github/webhook"
+sender = "github"
+secrets = ["file:github-secret"]
+
 [[route]]
 path = "/login/**"
 access = "public"
@@ -205,7 +211,8 @@ class Gateway:
         self.key_file = self.folder / "keys.toml"
         self.key_file.write_text(keys)
         self.key_file.chmod(0o600)
-        (self.folder / "telegram-secret").write_text(WEBHOOK_SECRET)
+        for sender in ("telegram", "github"):
+            (self.folder / f"{sender}-secret").write_text(WEBHOOK_SECRET)
         text = CONFIGURATION.format(port=self.port, admin=self.admin, threads=threads, crm=crm)
         (self.folder / "sidelock.toml").write_text(text)
         self.log = self.folder / "log"

@@ -191,7 +191,8 @@ fn a_key_that_is_revoked_while_its_body_comes_is_refused() {
         (gateway.get("/rest/people", &[&key.header()]).status == 401).then_some(())
     });
     client.send(&body[5..]);
-    assert_eq!(client.answer().unwrap().status, 401);
+    // Its connection may be gone already.
+    assert!(client.answer().is_none_or(|answer| answer.status == 401));
     assert!(crm.seen.requests().iter().all(|request| !request.contains("/graphql")));
 }
 

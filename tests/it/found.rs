@@ -51,7 +51,7 @@ fn a_revoked_line_counts_in_a_file_with_mistakes_and_the_old_file_brings_the_key
     let marked = good
         .replace(&format!("id = \"{}\"", keys[1].id), &format!("id = \"{}\"\nrevoked = true", keys[1].id));
     std::fs::write(gateway.keys_file(), marked + "rubbish = 1\n").unwrap();
-    eventually("the mark counts", || (status(&keys[1]) == 401).then_some(()));
+    eventually("the mark counts", || (gateway.status_of(&keys[1]) == Some(401)).then_some(()));
     assert_eq!(status(&keys[0]), 200);
     assert_eq!(gateway.metric("sidelock_last_reload_successful"), 0.0);
     std::fs::write(gateway.keys_file(), good).unwrap();

@@ -12,7 +12,7 @@ fn status(gateway: &Gateway, key: &TestKey) -> u16 {
 }
 
 fn becomes(gateway: &Gateway, key: &TestKey, expected: u16) {
-    eventually("the edit is in force", || (status(gateway, key) == expected).then_some(()));
+    eventually("the edit is in force", || (gateway.status_of(key) == Some(expected)).then_some(()));
 }
 
 fn revoke(text: &str, key: &TestKey) -> String {

@@ -109,6 +109,15 @@ def test_only_the_right_secret_reaches_the_handler(gateway, receiver):
     assert not any(handled(receiver, name) for name in ["none", "wrong", "inner"]), receiver.log()
 
 
+def test_an_update_that_comes_again_is_handled_once(gateway, receiver):
+    """Telegram repeats what it got no answer to, and a thief what he saw."""
+    for text in ["printed once", "printed once", "after it"]:
+        answer = gateway.call("POST", "/telegram/webhook", json=update(text), headers={HEADER: TELEGRAMS})
+        assert answer.status_code == 200, text
+    wait_for("last update in the handler", lambda: handled(receiver, "after it"))
+    assert receiver.log().count("handled: printed once\n") == 1
+
+
 def test_the_receiver_itself_knows_only_its_own_secret(receiver):
     """Without this, the test above would pass with a receiver that checks nothing."""
     ask = lambda secret: httpx.post(

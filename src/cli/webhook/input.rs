@@ -16,16 +16,17 @@ const MOST_BYTES: u64 = 512 << 20;
 
 type Each<'f> = dyn FnMut(Result<Value, Unreadable>) -> std::io::Result<()> + 'f;
 
-/// Hands every delivery to `take`, in order.
-pub(super) fn each(path: &Path, take: &mut Each<'_>) -> Result<(), Failure> {
+/// The file, or stdin for `-`.
+pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
     if path == Path::new("-") {
-        return Ok(read(&mut std::io::stdin().lock(), take)?);
+        return Ok(Box::new(std::io::stdin().lock()));
     }
     let file = File::open(path).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))?;
-    Ok(read(&mut BufReader::new(file), take)?)
+    Ok(Box::new(BufReader::new(file)))
 }
 
-fn read(input: &mut dyn BufRead, take: &mut Each<'_>) -> std::io::Result<()> {
+/// Hands every delivery to `take`, in order.
+pub(super) fn each(input: &mut dyn BufRead, take: &mut Each<'_>) -> std::io::Result<()> {
     let mut is_first = true;
     while let Some(line) = next_line(input)? {
         let line = match line {

@@ -4,7 +4,7 @@ mod described;
 mod input;
 mod vector;
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,23 +51,38 @@ pub(super) fn run(
         Some(name) => Some(configured(&path(), name)?),
         None => None,
     };
+    let mut input = input::open(&verify.file)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut unreadable = 0_usize;
-    input::each(&verify.file, &mut |delivery| {
-        let verdict =
-            delivery.and_then(|delivery| vector::verdict(&delivery, configured.as_deref(), verify.now));
-        let line = verdict.unwrap_or_else(|error| {
-            unreadable += 1;
-            json!({ "id": error.id, "verdict": "reject", "reason": "unreadable", "error": error.message })
-        });
-        writeln!(out, "{line}")
-    })?;
+    let unreadable = judge(&mut input, configured.as_deref(), verify.now, &mut out)?;
     out.flush()?;
     match unreadable {
         0 => Ok(()),
         1 => Err(Failure::Failed("1 delivery could not be read".to_owned())),
         count => Err(Failure::Failed(format!("{count} deliveries could not be read"))),
     }
+}
+
+/// Writes a verdict a line for every delivery in `input`, by `configured` or by the sender that the delivery names, at `now`
+/// or at the delivery's own time. Gives the number of those that could not be read.
+///
+/// # Errors
+/// Those of `input` and `out`.
+pub fn judge(
+    input: &mut dyn BufRead,
+    configured: Option<&Sender>,
+    now: Option<WallTime>,
+    out: &mut dyn Write,
+) -> std::io::Result<usize> {
+    let mut unreadable = 0_usize;
+    input::each(input, &mut |delivery| {
+        let verdict = delivery.and_then(|delivery| vector::verdict(&delivery, configured, now));
+        let line = verdict.unwrap_or_else(|error| {
+            unreadable += 1;
+            json!({ "id": error.id, "verdict": "reject", "reason": "unreadable", "error": error.message })
+        });
+        writeln!(out, "{line}")
+    })?;
+    Ok(unreadable)
 }
 
 /// Why there is no real verdict on one entry.

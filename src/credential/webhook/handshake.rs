@@ -50,7 +50,7 @@ pub(super) fn unsigned(
 
 /// The answer to a signed handshake, whose signature was verified; `None` if the delivery is an ordinary one.
 pub(super) fn signed(handshake: Option<Handshake>, body: &[u8]) -> Option<Answer> {
-    let values = |names: &[&str]| -> Option<json::Found<'_>> {
+    let values = |names: &[&str]| -> Option<json::Found> {
         let pointers: Option<Vec<Pointer>> = names.iter().map(|name| name.parse().ok()).collect();
         json::find(body, &pointers?).ok()
     };
@@ -66,10 +66,10 @@ pub(super) fn signed(handshake: Option<Handshake>, body: &[u8]) -> Option<Answer
         // An interaction is a PING with type 1; a webhook event (which has that type too) is one with type 0, and no event
         // in it (discord.com/developers/docs/events/webhook-events).
         Handshake::DiscordPing => match &*values(&["/type", "/event"])? {
-            [Some(Scalar::Number("1")), None] => {
+            [Some(Scalar::Number(kind)), None] if kind == "1" => {
                 Some(Answer::ok("application/json", br#"{"type":1}"#.to_vec()))
             }
-            [Some(Scalar::Number("0")), None] => Some(Answer {
+            [Some(Scalar::Number(kind)), None] if kind == "0" => Some(Answer {
                 status: StatusCode::NO_CONTENT,
                 content_type: "application/json",
                 body: Vec::new(),

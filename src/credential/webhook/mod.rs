@@ -9,7 +9,6 @@ pub mod description;
 pub mod handshake;
 pub mod json;
 pub mod place;
-pub mod strict_json;
 pub mod telegram;
 pub mod template;
 

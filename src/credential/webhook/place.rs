@@ -93,10 +93,13 @@ pub(super) fn in_head(place: &Place, delivery: &Delivery<'_>) -> Result<Option<V
 
 /// `query` without the parameter `name`; everything else byte for byte.
 pub fn without_parameter(query: &str, name: &str) -> String {
-    let kept: Vec<&str> = query
-        .split('&')
-        .filter(|pair| decoded(pair.split_once('=').map_or(*pair, |(given, _)| given)) != name.as_bytes())
-        .collect();
+    without_parameters(query, |given| given == name.as_bytes())
+}
+
+/// `query` without the parameters whose decoded name is `unwanted`; everything else byte for byte.
+pub fn without_parameters(query: &str, unwanted: impl Fn(&[u8]) -> bool) -> String {
+    let name = |pair: &str| decoded(pair.split_once('=').map_or(pair, |(given, _)| given));
+    let kept: Vec<&str> = query.split('&').filter(|pair| !unwanted(&name(pair))).collect();
     kept.join("&")
 }
 

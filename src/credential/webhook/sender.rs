@@ -329,7 +329,7 @@ const fn is_single(form: &SignatureForm) -> bool {
     form.separator.is_none()
 }
 
-fn text_at<'v>(pointers: &[Pointer], values: &'v [Option<Scalar<'_>>], wanted: &Pointer) -> Option<&'v str> {
+fn text_at<'v>(pointers: &[Pointer], values: &'v [Option<Scalar>], wanted: &Pointer) -> Option<&'v str> {
     let at = pointers.iter().position(|pointer| pointer == wanted)?;
     values.get(at)?.as_ref()?.text()
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::strict_json::{self, JsonError};
+use super::json::{self, JsonError};
 
 /// One update, as far as a decision needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Update {
     /// # Errors
     /// [`UpdateError`].
     pub fn read(body: &[u8]) -> Result<Self, UpdateError> {
-        let Value::Object(update) = strict_json::parse(body)? else {
+        let Value::Object(update) = json::parse(body)? else {
             return Err(UpdateError::NoUpdateId);
         };
         let id = update.get("update_id").and_then(Value::as_u64).ok_or(UpdateError::NoUpdateId)?;

@@ -49,6 +49,14 @@ impl Connection {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
+    /// Reads on until `text` came.
+    pub fn until(&mut self, text: &str) {
+        while !String::from_utf8_lossy(&self.buffer).contains(text) {
+            assert!(self.fill(), "the connection ended before '{text}' came");
+        }
+        self.buffer.clear();
+    }
+
     /// The next answer; `None` if the connection ended before one.
     pub fn answer(&mut self) -> Option<Answer> {
         self.answer_to("GET")
@@ -155,6 +163,13 @@ pub fn ask(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Answer {
     let mut connection = Connection::open(address);
     connection.send(bytes);
     connection.answer().expect("an answer")
+}
+
+/// Like [`get`]; `None` if the connection ended before an answer, as it does when its key is revoked meanwhile.
+pub fn try_get(address: SocketAddr, path: &str, headers: &[&str]) -> Option<Answer> {
+    let mut connection = Connection::open(address);
+    connection.send(request("GET", path, headers, ""));
+    connection.answer()
 }
 
 /// `GET path` with header lines.

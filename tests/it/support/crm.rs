@@ -33,6 +33,11 @@ impl Seen {
         self.requests.lock().last().cloned().expect("the CRM got a request")
     }
 
+    /// Keeps what a behaviour has read by itself.
+    pub fn note(&self, request: &str) {
+        self.requests.lock().push(request.to_owned());
+    }
+
     pub fn count(&self) -> usize {
         self.requests.lock().len()
     }

@@ -177,6 +177,11 @@ impl Gateway {
         client::get(self.address, path, headers)
     }
 
+    /// The status that a key gets; `None` if its connection was cut while the key ended.
+    pub fn status_of(&self, key: &TestKey) -> Option<u16> {
+        Some(client::try_get(self.address, "/api/x", &[&key.header()])?.status)
+    }
+
     pub fn post(&self, path: &str, headers: &[&str], body: &str) -> Answer {
         client::post(self.address, path, headers, body)
     }
