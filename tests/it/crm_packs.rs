@@ -139,11 +139,16 @@ fn a_pack_of_ones_own_is_followed() {
     let crm = Crm::usual();
     let key = TestKey::new(&["read_visits"], "");
     const PACK: &str = "name = \"own\"\nversion = \"1\"\npublic = [\"/login/**\"]\nnever = []\n[scopes.read_visits]\nallow = [\"GET /visits\"]\n";
-    let gateway =
-        before(&crm, "crm_file = \"own.toml\"\npublic = true").file("own.toml", PACK).key(&key).start();
+    let gateway = before(&crm, "crm_file = \"own.toml\"\npublic = true")
+        .with("[[route]]\npath = \"/login/admin\"\naccess = \"key\"\n")
+        .file("own.toml", PACK)
+        .key(&key)
+        .start();
     assert_eq!(gateway.get("/visits", &[&key.header()]).status, 200);
     assert_eq!(gateway.get("/login/", &[]).status, 200);
     assert_eq!(gateway.get("/visits", &[]).status, 401);
+    // What the user wrote down goes before what the pack offers.
+    assert_eq!(gateway.get("/login/admin", &[]).status, 401);
     let file = gateway.folder.path().join("own.toml");
     std::fs::write(&file, PACK.replace("never = []", "never = [\"GET /visits\"]")).unwrap();
     eventually("the edit is in force", || {
