@@ -52,13 +52,21 @@ impl Never {
         if self.is_empty == IsEmpty::Yes {
             return false;
         }
-        let rest = path.trim_end_matches('/').strip_prefix('/');
-        walk(&self.tree, rest, method)
+        let odd = path.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.');
+        let spelling = if odd { Spelling::Odd } else { Spelling::Plain };
+        walk(&self.tree, path.trim_end_matches('/').strip_prefix('/'), method, spelling)
     }
 }
 
+/// Whether a path has letters to fold or a dot before a format. Few have, and the others are compared byte for byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    Plain,
+    Odd,
+}
+
 /// `rest` is what follows the slash after this node's segment; `None` at the end of the path.
-fn walk(node: &PathTree<Methods>, rest: Option<&str>, method: &Method) -> bool {
+fn walk(node: &PathTree<Methods>, rest: Option<&str>, method: &Method, spelling: Spelling) -> bool {
     let covered = |list: &[Methods]| list.iter().any(|methods| methods.cover(method));
     if covered(&node.below) {
         return true;
@@ -66,16 +74,20 @@ fn walk(node: &PathTree<Methods>, rest: Option<&str>, method: &Method) -> bool {
     let Some(rest) = rest else {
         return covered(&node.here);
     };
-    let (segment, after) = match rest.split_once('/') {
-        Some((segment, after)) => (segment, Some(after)),
+    let (segment, after) = match rest.bytes().position(|byte| byte == b'/') {
+        Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
         None => (rest, None),
     };
-    let below = |segment: &str| {
-        node.literal_by(|known| folded(known, segment)).is_some_and(|child| walk(child, after, method))
+    let below = |child: &PathTree<Methods>| walk(child, after, method, spelling);
+    let by_literal = match spelling {
+        Spelling::Plain => node.literal_by(|known| known.cmp(segment)).is_some_and(below),
+        Spelling::Odd => {
+            let folded = |segment: &str| node.literal_by(|known| folded(known, segment)).is_some_and(below);
+            let without_format = segment.rsplit_once('.').map(|(before, _)| before);
+            folded(segment) || without_format.is_some_and(folded)
+        }
     };
-    below(segment)
-        || segment.rsplit_once('.').is_some_and(|(without_format, _)| below(without_format))
-        || node.one.as_ref().is_some_and(|child| walk(child, after, method))
+    by_literal || node.one.as_deref().is_some_and(below)
 }
 
 /// How `known`, which is in lower case, compares with `segment` in whatever case.
