@@ -8,14 +8,14 @@ use crate::policy::scope::{MOST_SCOPES, Rule, ScopeName, Scopes};
 /// The pack's scopes and the user's. One of the user's takes the place of the pack's that has its name; without rules, it is
 /// the pack's with a credential.
 pub(super) fn read(section: Section<'_, '_>, pack: Option<&Pack>, credentials: &CredentialNames) -> Scopes {
-    let mut scopes = Scopes::default();
+    let never = pack.map(|pack| pack.never.as_slice()).unwrap_or_default();
+    let mut scopes = Scopes::closed_to(never.iter().cloned());
     let known = pack.map(|pack| pack.scopes.as_slice()).unwrap_or_default();
     let named = section.named_sections();
     if named.len() + known.len() > MOST_SCOPES {
         section.reading().error(section.span(), format!("over {MOST_SCOPES} scopes"), None);
         return scopes;
     }
-    scopes.forbid(pack.into_iter().flat_map(|pack| pack.never.iter().cloned()));
     for (name, rules) in known {
         if !named.iter().any(|(own, _, _)| own == name.as_str()) {
             scopes.add(name.clone(), rules.iter().cloned(), None);

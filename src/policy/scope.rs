@@ -145,6 +145,16 @@ struct Grant {
     methods: Methods,
     scope: ScopeId,
     operation: Option<Operation>,
+    reach: Reach,
+}
+
+/// Whether a rule covers paths that may be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// It covers none.
+    Clear,
+    /// Each path must be looked at.
+    Doubtful,
 }
 
 /// What allows a request.
@@ -171,6 +181,13 @@ pub enum Coverage<'s> {
 }
 
 impl Scopes {
+    /// No scopes yet, and what none of them will be able to grant.
+    pub fn closed_to(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let mut never = Never::default();
+        rules.into_iter().for_each(|rule| never.add(&rule));
+        Self { never, ..Self::default() }
+    }
+
     /// Adds a scope, or more rules to one that has the same name.
     ///
     /// Scopes over [`MOST_SCOPES`] grant nothing; the configuration refuses them with a message.
@@ -186,14 +203,10 @@ impl Scopes {
             ScopeId(u16::try_from(self.names.len() - 1).unwrap_or(u16::MAX))
         });
         for Rule { methods, path, operation } in rules {
-            self.tree.insert(&path, Grant { methods, scope: id, operation });
+            let reach = if self.never.may_meet(&path) { Reach::Doubtful } else { Reach::Clear };
+            self.tree.insert(&path, Grant { methods, scope: id, operation, reach });
         }
         id
-    }
-
-    /// Adds what no scope can grant.
-    pub fn forbid(&mut self, rules: impl IntoIterator<Item = Rule>) {
-        rules.into_iter().for_each(|rule| self.never.add(&rule));
     }
 
     /// The scope of that name.
@@ -209,20 +222,20 @@ impl Scopes {
 
     /// What method and path say for a key with these scopes.
     pub fn covering(&self, held: &ScopeSet, method: &Method, path: &str) -> Coverage<'_> {
-        if self.never.has(method, path) {
-            return Coverage::Never;
-        }
         let (mut found, mut depends) = (None, false);
         self.tree.any(path, &mut |grant| {
             let fits = held.has(grant.scope) && grant.methods.cover(method);
             let covers = fits && grant.operation.is_none();
             if covers {
-                found = Some(grant.scope);
+                found = Some((grant.scope, grant.reach));
             }
             depends |= fits;
             covers
         });
-        match found.and_then(|id| self.covered(id)) {
+        if !matches!(found, Some((_, Reach::Clear))) && self.never.has(method, path) {
+            return Coverage::Never;
+        }
+        match found.and_then(|(id, _)| self.covered(id)) {
             Some(covered) => Coverage::Covered(covered),
             None if depends => Coverage::NeedsBody,
             None => Coverage::Uncovered,
@@ -344,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_the_body_decides() {
-        let mut all = scopes(&[
+        let all = scopes(&[
             ("read", &["POST /graphql graphql:query"]),
             ("write", &["POST /graphql graphql:mutation"]),
             ("all", &["POST /graphql"]),
@@ -369,8 +382,9 @@ mod tests {
         assert_eq!(asked(&read, r#"{"query":"{a}"}"#).as_deref(), Some("read"));
         assert_eq!(asked(&read, r#"{"query":"mutation{a}"}"#), None);
         assert_eq!(asked(&write, r#"{"query":"mutation{a}"}"#).as_deref(), Some("write"));
-        all.forbid(["ANY /graphql".parse().unwrap()]);
-        assert_eq!(all.covering(&both, &post, "/graphql"), Coverage::Never);
+        let mut closed = Scopes::closed_to(["ANY /graphql".parse().unwrap()]);
+        let id = closed.add(ScopeName::new("all").unwrap(), ["POST /graphql".parse().unwrap()], None);
+        assert_eq!(closed.covering(&ScopeSet::of([id]), &post, "/graphql"), Coverage::Never);
     }
 
     #[test]

@@ -45,8 +45,7 @@ fn pack(name: &str) -> Pack {
 }
 
 fn scopes(pack: &Pack) -> Scopes {
-    let mut scopes = Scopes::default();
-    scopes.forbid(pack.never.iter().cloned());
+    let mut scopes = Scopes::closed_to(pack.never.iter().cloned());
     for (name, rules) in &pack.scopes {
         scopes.add(name.clone(), rules.iter().cloned(), None);
     }

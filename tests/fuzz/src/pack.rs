@@ -14,8 +14,7 @@ pub fn run(data: &[u8]) {
     let (pack, report) = pack::parse(&source);
     assert_eq!(pack.is_none(), report.has_errors(), "taken, or told why not");
     if let Some(pack) = pack {
-        let mut scopes = Scopes::default();
-        scopes.forbid(pack.never.iter().cloned());
+        let mut scopes = Scopes::closed_to(pack.never.iter().cloned());
         let known: Vec<_> = pack
             .scopes
             .iter()
