@@ -162,6 +162,12 @@ impl WallTime {
         self.0
     }
 
+    /// As HTTP writes moments (RFC 9110 section 5.6.7); `None` out of its range.
+    pub fn http_date(self) -> Option<String> {
+        let stamp = jiff::Timestamp::from_second(self.unix_secs()).ok()?;
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).ok()
+    }
+
     /// RFC 3339 in UTC with whole seconds, as the key file and the CLI write it.
     pub fn rfc3339(self) -> String {
         jiff::Timestamp::from_second(self.unix_secs())

@@ -22,12 +22,12 @@ pub use operation::UnreadCall;
 use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
-use crate::clock::Now;
+use crate::clock::{Now, WallTime};
 use crate::credential::api_key::{self, DigestMemo, KeyDigest};
 use crate::credential::places::{Places, Presented};
 use crate::credential::webhook::Answer;
 use crate::denial::{Ambiguity, Denial};
-use crate::keys::set::{Holder, KeySet};
+use crate::keys::set::{Holder, KeySet, Secret};
 use crate::limits::failures::Failures;
 use crate::limits::rate::Rate;
 use crate::networks::Networks;
@@ -117,6 +117,8 @@ pub struct Trail {
     pub path_is_secret: bool,
     /// The digest of the key that proved the caller.
     pub digest: Option<KeyDigest>,
+    /// When the presented secret stops working, if a rotation has replaced it.
+    pub sunset: Option<WallTime>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
     /// Which of a webhook's secrets proved a delivery.
@@ -177,7 +179,13 @@ impl Gate {
     ) -> Result<Judged, Denial> {
         let client = ClientAddr::find(peer, &parts.headers, &self.trusted_proxies);
         trail.client = Some(client);
-        let head = request_head::judge(parts, &self.listed_names)?;
+        let head = request_head::judge(parts, &self.listed_names).inspect_err(|_| {
+            // Its sender gets an empty answer all the same.
+            let path = parts.uri.path();
+            if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
+                trail.arrived_at(webhook);
+            }
+        })?;
         match self.route(head.target.path(), trail) {
             Destination::Webhook(webhook) => {
                 self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
@@ -207,10 +215,7 @@ impl Gate {
 
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
         if let Some(webhook) = self.webhooks.iter().find(|webhook| webhook.owns(path)) {
-            // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
-            trail.path_is_secret |= webhook.sender.path_prefix().is_some();
-            trail.stats = Arc::clone(&webhook.stats);
-            trail.webhook = Some(Arc::clone(webhook));
+            trail.arrived_at(webhook);
             return Destination::Webhook(Arc::clone(webhook));
         }
         match self.routes.iter().find(|route| route.pattern.matches(path)) {
@@ -272,6 +277,9 @@ impl Gate {
             Ok(proved) => {
                 trail.digest = Some(digest);
                 proved.used(now.wall);
+                if proved.secret == Secret::Previous {
+                    trail.sunset = proved.holder.previous_until();
+                }
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))
             }
@@ -372,6 +380,13 @@ enum Destination {
 }
 
 impl Trail {
+    fn arrived_at(&mut self, webhook: &Arc<Webhook>) {
+        // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
+        self.path_is_secret |= webhook.sender.path_prefix().is_some();
+        self.stats = Arc::clone(&webhook.stats);
+        self.webhook = Some(Arc::clone(webhook));
+    }
+
     /// Nothing learned yet.
     pub const fn new(nowhere: Arc<RouteStats>, memo: Arc<DigestMemo>) -> Self {
         Self {
@@ -382,6 +397,7 @@ impl Trail {
             memo,
             path_is_secret: false,
             digest: None,
+            sunset: None,
             delivery: DeliveryResult::Forwarded,
             secret_index: None,
         }

@@ -1,15 +1,21 @@
-//! When keys were last used, for commands that run beside the gateway.
+//! When keys were last used: kept in the state folder, for commands that run beside the gateway and for the next start.
 //!
-//! The running process knows ([`KeyState::last_used`](super::state::KeyState::last_used)), but writes it nowhere yet: until
-//! it does, [`LastUsed::read`] finds nothing, commands show `-`, and what would refuse or ask because a key is busy does
-//! not.
+//! The running process writes it once a minute if something changed, and when it ends; never for a request. A crash loses the
+//! last minute.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::key::KeyId;
 use crate::clock::WallTime;
+use crate::credential::api_key::KeyDigest;
+
+/// The file in the state folder: one JSON object a line.
+pub const FILE: &str = "last-used.ndjson";
 
 /// A secret that was used within this time is busy: 1 h.
 pub const BUSY: Duration = Duration::from_secs(3_600);
@@ -27,12 +33,43 @@ pub struct Uses {
     pub any: Option<WallTime>,
     /// By the secret that a rotation replaced.
     pub previous: Option<WallTime>,
+    /// Uses of the secret that a rotation replaced.
+    pub previous_count: u64,
+    /// The first use of the secret with this digest, from which the end of the one before it may count.
+    pub first: Option<(KeyDigest, WallTime)>,
 }
 
 impl LastUsed {
-    /// What is kept in the state folder.
-    pub fn read(_state_dir: &Path) -> Self {
-        Self::default()
+    /// What is kept in the state folder. Lines that cannot be read are passed over: it is a help, not a record.
+    pub fn read(state_dir: &Path) -> Self {
+        let text = std::fs::read_to_string(state_dir.join(FILE)).unwrap_or_default();
+        Self { by_id: text.lines().filter_map(line).collect() }
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(self.by_id.len() * 64);
+        let mut in_order: Vec<_> = self.by_id.iter().collect();
+        // Always the same text for the same facts.
+        in_order.sort_unstable_by_key(|(id, _)| id.as_str());
+        for (id, uses) in in_order {
+            let Uses { any, previous, previous_count, first } = uses;
+            // Ids, digests and moments have nothing that JSON escapes. Writing to a String does not fail.
+            let _ = write!(out, "{{\"id\":\"{}\"", id.as_str());
+            for (name, moment) in [("any", any), ("previous", previous)] {
+                if let Some(moment) = moment {
+                    let _ = write!(out, ",\"{name}\":\"{}\"", moment.rfc3339());
+                }
+            }
+            if *previous_count > 0 {
+                let _ = write!(out, ",\"previous_count\":{previous_count}");
+            }
+            if let Some((digest, moment)) = first {
+                let _ = write!(out, ",\"first_of\":\"{digest}\",\"first\":\"{}\"", moment.rfc3339());
+            }
+            out.push_str("}\n");
+        }
+        out
     }
 
     /// From what is known already.
@@ -46,7 +83,50 @@ impl LastUsed {
     }
 }
 
+fn line(text: &str) -> Option<(KeyId, Uses)> {
+    let fields: Value = serde_json::from_str(text).ok()?;
+    let moment = |name: &str| -> Option<WallTime> {
+        let stamp: jiff::Timestamp = fields.get(name)?.as_str()?.parse().ok()?;
+        Some(WallTime::from_unix_secs(stamp.as_second()))
+    };
+    let digest = || -> Option<KeyDigest> { fields.get("first_of")?.as_str()?.parse().ok() };
+    let uses = Uses {
+        any: moment("any"),
+        previous: moment("previous"),
+        previous_count: fields.get("previous_count").and_then(Value::as_u64).unwrap_or(0),
+        first: digest().zip(moment("first")),
+    };
+    Some((KeyId::new(fields.get("id")?.as_str()?)?, uses))
+}
+
 /// True if `last` is within [`BUSY`] before `now`.
 pub fn is_busy(last: Option<WallTime>, now: WallTime) -> bool {
     last.is_some_and(|last| now.since(last) < BUSY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back_and_rubbish_is_passed_over() {
+        let at = |secs: i64| Some(WallTime::from_unix_secs(1_700_000_000 + secs));
+        let full = Uses {
+            any: at(1),
+            previous: at(2),
+            previous_count: 3,
+            first: Some((KeyDigest::of(b"x"), WallTime::from_unix_secs(1_700_000_003))),
+        };
+        let known = [("a", full), ("b", Uses { any: at(4), ..Uses::default() })];
+        let kept = LastUsed::of_known(known.map(|(id, uses)| (KeyId::new(id).unwrap(), uses)));
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("rubbish\n{{\"id\":7}}\n{}{{\"id\":\"c\",\"any\":\"soon", kept.text());
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        let read = LastUsed::read(folder.path());
+        assert_eq!(read.by_id.len(), 2);
+        for (id, uses) in known {
+            assert_eq!(read.of(&KeyId::new(id).unwrap()), uses, "{id}");
+        }
+        assert_eq!(LastUsed::read(&folder.path().join("none")).by_id.len(), 0);
+    }
 }

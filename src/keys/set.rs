@@ -48,6 +48,9 @@ impl Proved<'_> {
     /// Notes the use at `now`. The first use of a new secret can start the time of the one before it.
     pub fn used(&self, now: WallTime) {
         self.holder.state.used(now);
+        if self.secret == Secret::Previous {
+            self.holder.state.previous_used(now);
+        }
         if let (Secret::Current, Some(first_use)) = (self.secret, &self.holder.first_use) {
             first_use.note(now);
         }

@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 
 use super::key::KeyId;
+use super::last_used::{LastUsed, Uses};
 use crate::clock::{Clock, WallTime};
 use crate::credential::api_key::KeyDigest;
 use crate::denial::{Denial, REASONS, RetryAfter};
@@ -24,6 +25,9 @@ pub struct KeyState {
     denied: [AtomicU64; REASONS.len()],
     last_used_millis: AtomicI64,
     first_use: ArcSwapOption<FirstUse>,
+    /// The secret that a rotation replaced: its last use, 0 for never, and how many.
+    previous_used_millis: AtomicI64,
+    previous_uses: AtomicU64,
 }
 
 /// When one secret was first used, as far as this process knows.
@@ -43,10 +47,9 @@ impl FirstUse {
         }
     }
 
-    /// The first use; `None` if there was none since the start.
+    /// The first use; `None` if there was none, as far as is known.
     pub fn at(&self) -> Option<WallTime> {
-        let millis = self.millis.load(Ordering::Relaxed);
-        (millis != 0).then(|| WallTime::from_unix_millis(millis))
+        moment(&self.millis)
     }
 }
 
@@ -55,22 +58,58 @@ impl FirstUse {
 pub struct KeyStates {
     by_id: DashMap<KeyId, Arc<KeyState>>,
     clock: Clock,
+    /// What an earlier process knew.
+    before: LastUsed,
 }
 
 impl KeyStates {
     /// No keys yet.
     pub fn new(clock: &Clock) -> Self {
-        Self { by_id: DashMap::new(), clock: clock.clone() }
+        Self::after(LastUsed::default(), clock)
+    }
+
+    /// No keys yet, and what an earlier process knew of them.
+    pub fn after(before: LastUsed, clock: &Clock) -> Self {
+        Self { by_id: DashMap::new(), clock: clock.clone(), before }
+    }
+
+    /// What is known now.
+    pub fn last_used(&self) -> LastUsed {
+        let uses = |state: &KeyState| {
+            let first = state.first_use.load();
+            let first = first.as_ref().and_then(|first| Some((first.digest, first.at()?)));
+            Uses {
+                any: moment(&state.last_used_millis),
+                previous: moment(&state.previous_used_millis),
+                previous_count: state.previous_uses.load(Ordering::Relaxed),
+                first,
+            }
+        };
+        let known = self.by_id.iter().map(|entry| (entry.key().clone(), uses(entry.value())));
+        LastUsed::of_known(known.filter(|(_, uses)| *uses != Uses::default()))
     }
 
     /// The state of `id`, made if it is new; a changed rate takes effect at once, with a full bucket.
     pub fn of(&self, id: &KeyId, rate: Rate) -> Arc<KeyState> {
-        let state =
-            self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(KeyState::new(rate, &self.clock)));
+        let state = self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(self.new_state(id, rate)));
         if state.limiter.load().rate() != rate {
             state.limiter.store(Arc::new(Limiter::new(rate, &self.clock)));
         }
         Arc::clone(&state)
+    }
+
+    fn new_state(&self, id: &KeyId, rate: Rate) -> KeyState {
+        let state = KeyState::new(rate, &self.clock);
+        let Uses { any, previous, previous_count, first } = self.before.of(id);
+        for (moment, slot) in [(any, &state.last_used_millis), (previous, &state.previous_used_millis)] {
+            slot.store(moment.map_or(0, WallTime::unix_millis), Ordering::Relaxed);
+        }
+        state.previous_uses.store(previous_count, Ordering::Relaxed);
+        if let Some((digest, at)) = first {
+            let first = FirstUse { digest, millis: AtomicI64::new(at.unix_millis()) };
+            state.first_use.store(Some(Arc::new(first)));
+        }
+        state
     }
 
     /// Forgets the keys that `keep` does not know.
@@ -97,6 +136,8 @@ impl KeyState {
             denied: std::array::from_fn(|_| AtomicU64::new(0)),
             last_used_millis: AtomicI64::new(0),
             first_use: ArcSwapOption::empty(),
+            previous_used_millis: AtomicI64::new(0),
+            previous_uses: AtomicU64::new(0),
         }
     }
 
@@ -128,10 +169,20 @@ impl KeyState {
         self.last_used_millis.store(now.unix_millis(), Ordering::Relaxed);
     }
 
-    /// The last time that the key was proved; `None` if never since the start.
+    /// Notes that the secret which a rotation replaced was used at `now`.
+    pub fn previous_used(&self, now: WallTime) {
+        self.previous_used_millis.store(now.unix_millis(), Ordering::Relaxed);
+        self.previous_uses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last use of the secret that a rotation replaced, and how many there were.
+    pub fn previous_uses(&self) -> (Option<WallTime>, u64) {
+        (moment(&self.previous_used_millis), self.previous_uses.load(Ordering::Relaxed))
+    }
+
+    /// The last time that the key was proved; `None` if never, as far as is known.
     pub fn last_used(&self) -> Option<WallTime> {
-        let millis = self.last_used_millis.load(Ordering::Relaxed);
-        (millis != 0).then(|| WallTime::from_unix_secs(millis.div_euclid(1000)))
+        moment(&self.last_used_millis)
     }
 
     /// Counts an answer with this status.
@@ -157,6 +208,11 @@ impl KeyState {
     pub fn denials(&self) -> impl Iterator<Item = (&'static str, u64)> {
         counts(&REASONS, &self.denied)
     }
+}
+
+fn moment(millis: &AtomicI64) -> Option<WallTime> {
+    let millis = millis.load(Ordering::Relaxed);
+    (millis != 0).then(|| WallTime::from_unix_millis(millis))
 }
 
 fn counts(

@@ -80,6 +80,24 @@ const LAST_USED: Family = Family {
     labels: &["key"],
     kind: MetricType::GAUGE,
 };
+const PREVIOUS_USES: Family = Family {
+    name: "key_previous_uses_total",
+    help: "Uses of the secret that a rotation replaced, while it is in the file.",
+    labels: &["key"],
+    kind: MetricType::COUNTER,
+};
+const PREVIOUS_LAST_USED: Family = Family {
+    name: "key_previous_last_used_timestamp_seconds",
+    help: "When the secret that a rotation replaced was last used, while it is in the file.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
+const PREVIOUS_ENDS: Family = Family {
+    name: "key_previous_ends_timestamp_seconds",
+    help: "When the secret that a rotation replaced stops working, once that is known.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
 const KEYS: Family =
     Family { name: "keys", help: "Keys in the file by state.", labels: &["state"], kind: MetricType::GAUGE };
 
@@ -94,10 +112,9 @@ impl ByKey {
                 std::collections::HashMap::new(),
             )
         };
-        let descs = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED, &KEYS]
-            .into_iter()
-            .map(desc)
-            .collect::<Result<_, _>>()?;
+        let own = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
+        let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS, &KEYS];
+        let descs = own.into_iter().chain(rotation).map(desc).collect::<Result<_, _>>()?;
         let (strangers, keyless) = (zeros(), zeros());
         Ok(Self(Arc::new(Inner {
             keys: ArcSwap::default(),
@@ -152,12 +169,24 @@ impl Collector for ByKey {
             family(&CREATED, stamps(&CREATED, labelled, |it| it.key.created)),
             family(&EXPIRES, stamps(&EXPIRES, labelled, |it| Some(it.key.expires.unwrap_or_default()))),
             family(&LAST_USED, stamps(&LAST_USED, labelled, |it| it.state.last_used())),
+            family(&PREVIOUS_USES, previous_uses(labelled)),
+            family(&PREVIOUS_LAST_USED, stamps(&PREVIOUS_LAST_USED, labelled, last_previous_use)),
+            family(&PREVIOUS_ENDS, stamps(&PREVIOUS_ENDS, labelled, |it| it.previous_until())),
             family(&KEYS, self.states(keys)),
         ]
         .into_iter()
         .filter(|family| !family.get_metric().is_empty())
         .collect()
     }
+}
+
+fn previous_uses(labelled: &[Arc<Holder>]) -> Vec<Metric> {
+    let rotating = labelled.iter().filter(|holder| holder.key.previous.is_some());
+    rotating.map(|it| counter(&PREVIOUS_USES, &[id(it)], it.state.previous_uses().1)).collect()
+}
+
+fn last_previous_use(holder: &Holder) -> Option<WallTime> {
+    holder.key.previous.and_then(|_| holder.state.previous_uses().0)
 }
 
 impl ByKey {

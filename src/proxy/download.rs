@@ -21,7 +21,7 @@ pub enum Answer {
     Whole(Whole),
     /// The CRM's.
     Streaming(Box<Download>),
-    /// Nothing, while the record lives on in a tunnel.
+    /// Nothing, while the record lives on in a tunnel or is gone.
     Tunnelled,
 }
 

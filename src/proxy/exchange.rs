@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -19,10 +19,14 @@ use super::record::Record;
 use super::upload::{Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
+use crate::clock::WallTime;
 use crate::config::Timeouts;
 use crate::denial::Denial;
 use crate::gate::{Admitted, Judged, Settled, Trail, Unproved};
 use crate::limits::deliveries::Claim;
+
+/// Tells a caller when the secret that it presents stops working (RFC 8594).
+const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
 /// The answer to one request: a refusal at once, or what the CRM says in its time.
 pub enum Reply {
@@ -145,6 +149,7 @@ impl Holding {
         drop(live);
         match going {
             Err(denial) => respond::refuse(record, denial),
+            Ok(going) if going.claim.is_some() => going.answer_whoever_waits(record).await,
             Ok(going) => going.answer(record).await,
         }
     }
@@ -191,6 +196,16 @@ fn forward(
 }
 
 impl Going {
+    /// Like [`Self::answer`], but to the end also if the sender hangs up: it will come again, and must find its delivery
+    /// remembered if the CRM took it.
+    async fn answer_whoever_waits(self, record: Box<Record>) -> Response<Answer> {
+        tokio::spawn(self.answer(record)).await.unwrap_or_else(|_| {
+            let mut answer = Response::new(Answer::Tunnelled);
+            *answer.status_mut() = StatusCode::BAD_GATEWAY;
+            answer
+        })
+    }
+
     async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
         let Self { request, upload, upstream, timeouts, handshake, claim, id } = self;
         let sent = record.proxy().clock.monotonic();
@@ -231,6 +246,9 @@ fn answer(
             Some(handshake) => handshake.open(response, lease, timeouts.stream_idle, record),
             None => respond::refuse(record, Denial::UpstreamBroken),
         };
+    }
+    if let Some(date) = record.trail.sunset.and_then(WallTime::http_date) {
+        forward::insert(response.headers_mut(), SUNSET, &date);
     }
     let idle = match forward::response(response.headers_mut(), id) {
         Content::Events => timeouts.stream_idle,

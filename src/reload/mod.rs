@@ -3,6 +3,7 @@
 //! A watch event is only a hint: mounted Secrets, bind mounts and network file systems lose them, so the content is
 //! looked at every two seconds all the same. What changed is decided by content, never by time stamps.
 
+pub mod keeper;
 mod watching;
 mod workshop;
 
@@ -27,6 +28,7 @@ use crate::keys::key::{Key, KeyId, Standing};
 use crate::keys::set::KeySet;
 use crate::metrics::Reload;
 use crate::proxy::Live;
+use keeper::Keeper;
 use watching::{Watching, watched};
 pub use workshop::Workshop;
 
@@ -51,6 +53,7 @@ pub struct Reloader {
     live: Arc<ArcSwap<Live>>,
     workshop: Workshop,
     progress: tokio::sync::Mutex<Progress>,
+    keeper: Keeper,
 }
 
 #[derive(Debug)]
@@ -124,6 +127,7 @@ impl Reloader {
         workshop: Workshop,
         loaded: &Loaded,
         (fingerprint, named): (Fingerprint, Vec<PathBuf>),
+        keeper: Keeper,
     ) -> Self {
         let progress = Progress {
             seen: fingerprint,
@@ -134,7 +138,8 @@ impl Reloader {
             named,
             looked: workshop.clock.wall(),
         };
-        Self { path, environment, live, workshop, progress: tokio::sync::Mutex::new(progress) }
+        let progress = tokio::sync::Mutex::new(progress);
+        Self { path, environment, live, workshop, keeper, progress }
     }
 
     /// Looks at the files once. `insist` reads references to secrets again even if no file changed.
@@ -316,7 +321,10 @@ impl BackgroundService for Reloader {
             let insist = tokio::select! {
                 _ = shutdown.changed() => return,
                 _ = hangup.recv() => true,
-                _ = poll.tick() => false,
+                _ = poll.tick() => {
+                    self.keeper.keep_sometimes(self.workshop.clock.monotonic());
+                    false
+                }
                 _ = hints.recv() => {
                     settle(&mut hints).await;
                     false

@@ -26,7 +26,7 @@ use crate::tls::TlsError;
 #[derive(Debug)]
 pub struct Workshop {
     /// States of keys, which outlive snapshots.
-    pub states: KeyStates,
+    pub states: Arc<KeyStates>,
     /// Records of routes, and the reload's own.
     pub metrics: Arc<Metrics>,
     /// What open connections carry.

@@ -178,6 +178,38 @@ fn an_equal_one_under_way_is_asked_to_wait() {
 }
 
 #[test]
+fn a_sender_that_hangs_up_finds_its_delivery_remembered() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = parking_lot::Mutex::new(wait);
+    let crm = Crm::with(move |mut stream, seen| {
+        while seen.read(&mut stream).is_some() {
+            wait.lock().recv().unwrap();
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let gateway = gateway(&crm, GITHUB);
+    let signature = github(OLD, "b");
+    let mut first = Connection::open(gateway.address);
+    first.send(request("POST", "/hook", &[&signature], "b"));
+    eventually("it is at the CRM", || (crm.seen.count() == 1).then_some(()));
+    drop(first);
+    eventually("the sender is gone", || (gateway.metric("sidelock_connections") == 0.0).then_some(()));
+    go.send(()).unwrap();
+    eventually("the CRM took it", || (deliveries(&gateway, "accepted") == 1.0).then_some(()));
+    assert_eq!(gateway.post("/hook", &[&signature], "b").status, 200);
+    assert_eq!((crm.seen.count(), deliveries(&gateway, "duplicate")), (1, 1.0));
+}
+
+#[test]
+fn an_ambiguous_head_gets_an_empty_answer_too() {
+    let crm = Crm::usual();
+    let gateway = gateway(&crm, GITHUB);
+    let refused = gateway.post("/hook", &[&github(OLD, "b"), "X_Hub_Signature_256: x"], "b");
+    assert_eq!((refused.status, refused.body.len()), (400, 0));
+    assert_eq!(deliveries(&gateway, "ambiguous"), 1.0);
+}
+
+#[test]
 fn honest_equals_where_the_sender_has_them() {
     let crm = Crm::usual();
     let lines = "sender = \"zammad\"\nsecrets = [\"env:OLD\"]";

@@ -168,6 +168,7 @@ mod tests {
         let used = |secs_ago: i64| Uses {
             any: Some(now),
             previous: Some(WallTime::from_unix_secs(now.unix_secs() - secs_ago)),
+            ..Uses::default()
         };
         let refused = refuse_if_busy(used(3_599), now).unwrap_err().to_string();
         assert!(refused.contains("used 59min ago"), "{refused}");

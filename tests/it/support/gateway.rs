@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 
@@ -114,25 +114,30 @@ impl Plan {
         }
         write("keys.toml", &self.keys);
         let path = write("sidelock.toml", &config);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
-            .args(["run", "--config"])
-            .arg(path)
-            .env("NO_COLOR", "1")
-            .envs(self.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = Said::listen(child.stderr.take().unwrap());
-        let address = said.address(" listening address=");
-        let admin = said.address("readiness address=");
+        let (child, said, address, admin) = launch(&path, self.environment);
         let gateway = Gateway { address, admin, folder, said, child };
-        eventually("the gateway is ready", || {
-            (client::get(gateway.admin, "/readyz", &[]).status == 200).then_some(())
-        });
+        gateway.wait_until_ready();
         gateway
     }
+}
+
+type Launched = (Child, Said, SocketAddr, SocketAddr);
+
+fn launch(config: &Path, environment: Vec<(&'static str, String)>) -> Launched {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+        .args(["run", "--config"])
+        .arg(config)
+        .env("NO_COLOR", "1")
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = Said::listen(child.stderr.take().unwrap());
+    let address = said.address(" listening address=");
+    let admin = said.address("readiness address=");
+    (child, said, address, admin)
 }
 
 /// What a gateway says on stderr.
@@ -220,6 +225,18 @@ impl Gateway {
         let done =
             Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(done.success());
+    }
+
+    fn wait_until_ready(&self) {
+        eventually("the gateway is ready", || {
+            (client::get(self.admin, "/readyz", &[]).status == 200).then_some(())
+        });
+    }
+
+    /// Starts the gateway once more, in the same folder; it was stopped before.
+    pub fn again(&mut self) {
+        (self.child, self.said, self.address, self.admin) = launch(&self.config_file(), Vec::new());
+        self.wait_until_ready();
     }
 
     /// Asks the gateway to end, and waits for it.
