@@ -12,12 +12,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 
 pub use admitted::Admitted;
 use admitted::without_override;
 use delivery::Arrival;
 pub use delivery::{UnprovedDelivery, Webhook};
+use operation::Permit;
 pub use operation::UnreadCall;
 use repeated::{contains, holding};
 
@@ -34,7 +35,7 @@ use crate::networks::Networks;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::path::PathPattern;
-use crate::policy::scope::{Coverage, Covered, Scopes};
+use crate::policy::scope::Scopes;
 use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::request_head::{self, Head};
 
@@ -294,22 +295,6 @@ impl Gate {
         }
     }
 
-    fn permit(
-        &self,
-        holder: &Holder,
-        method: &Method,
-        path: &str,
-        client: ClientAddr,
-    ) -> Result<Permit<'_>, Denial> {
-        holder.key.allow_from.permit(client)?;
-        match self.scopes.covering(&holder.key.scopes, method, path) {
-            Coverage::Covered(covered) => Ok(Permit::Given(covered)),
-            Coverage::NeedsBody => Ok(Permit::AskBody),
-            Coverage::Uncovered => Err(Denial::ScopeMissing),
-            Coverage::Never => Err(Denial::ScopeNever),
-        }
-    }
-
     /// Fields that must not go on. The presented key is looked for wherever it may have been repeated: a header that
     /// holds it is left out, a target that holds it is refused.
     fn without_credential(
@@ -365,12 +350,6 @@ impl Gate {
         strip.extend(self.places.present_in(&parts.headers).filter(|name| holds_own(name)).cloned());
         strip
     }
-}
-
-/// What method and path grant.
-enum Permit<'s> {
-    Given(Covered<'s>),
-    AskBody,
 }
 
 enum Destination {

@@ -1,15 +1,25 @@
-//! Calls whose path does not tell what they do: the proxy holds the body, and [`Gate::settle`] reads what it asks for.
+//! What a key may do: by method and path and, where these do not tell, by what the body asks for. The proxy holds such a
+//! body, and [`Gate::settle`] reads it.
 
 use http::request::Parts;
-use http::{HeaderName, header};
+use http::{HeaderName, Method, header};
 
 use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
+use crate::client_addr::ClientAddr;
 use crate::clock::Now;
 use crate::credential::api_key::KeyDigest;
 use crate::denial::Denial;
 use crate::keys::key::Key;
+use crate::keys::set::Holder;
 use crate::limits::failures::Failures;
 use crate::policy::operation::{MOST_BYTES, Message};
+use crate::policy::scope::{Coverage, Covered};
+
+/// What method and path grant.
+pub(super) enum Permit<'s> {
+    Given(Covered<'s>),
+    AskBody,
+}
 
 /// A call with a key whose scopes cover some operations of the path.
 #[derive(Debug)]
@@ -41,6 +51,23 @@ impl Unproved {
 }
 
 impl Gate {
+    /// What method and path grant, from this address.
+    pub(super) fn permit(
+        &self,
+        holder: &Holder,
+        method: &Method,
+        path: &str,
+        client: ClientAddr,
+    ) -> Result<Permit<'_>, Denial> {
+        holder.key.allow_from.permit(client)?;
+        match self.scopes.covering(&holder.key.scopes, method, path) {
+            Coverage::Covered(covered) => Ok(Permit::Given(covered)),
+            Coverage::NeedsBody => Ok(Permit::AskBody),
+            Coverage::Uncovered => Err(Denial::ScopeMissing),
+            Coverage::Never => Err(Denial::ScopeNever),
+        }
+    }
+
     /// Judges a request together with its body.
     ///
     /// # Errors
