@@ -179,12 +179,12 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
         None => plain(out, b",\"client\":\"", outcome.peer),
     }
     plain(out, b",\"method\":\"", outcome.method.as_str());
-    field(out, b",\"path\":\"", outcome.path.as_ref().map_or("[hidden]", PathAndQuery::path));
-    plain(out, b",\"route\":\"", &outcome.route);
-    if let Caller::Key(holder) = &outcome.caller {
+    field(out, b",\"path\":\"", outcome.path.map_or("[hidden]", PathAndQuery::path));
+    plain(out, b",\"route\":\"", outcome.route);
+    if let Caller::Key(holder) = outcome.caller {
         plain(out, b",\"key\":\"", holder.key.id.as_str());
     }
-    if let Some(scope) = &outcome.scope {
+    if let Some(scope) = outcome.scope {
         plain(out, b",\"scope\":\"", scope.as_str());
     }
     if let Some(status) = outcome.status {

@@ -114,15 +114,15 @@ pub struct Outcome<'a> {
     /// The address of the connection, written out once.
     pub peer: &'a str,
     /// The method.
-    pub method: Method,
+    pub method: &'a Method,
     /// The path as sent; the query with it is never written down. `None` where it could hold a credential.
-    pub path: Option<PathAndQuery>,
+    pub path: Option<&'a PathAndQuery>,
     /// The name of the route.
-    pub route: Arc<str>,
+    pub route: &'a str,
     /// Who sent it.
-    pub caller: Caller,
+    pub caller: &'a Caller,
     /// The scope that allowed it.
-    pub scope: Option<ScopeName>,
+    pub scope: Option<&'a ScopeName>,
     /// The status that the client got; `None` if it left before an answer.
     pub status: Option<StatusCode>,
     /// Why it was refused.

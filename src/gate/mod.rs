@@ -116,10 +116,8 @@ pub struct Trail {
     pub memo: Arc<DigestMemo>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
-    /// The digest of the key that proved the caller.
-    pub digest: Option<KeyDigest>,
-    /// When the presented secret stops working, if a rotation has replaced it.
-    pub sunset: Option<WallTime>,
+    /// Which of the caller's secrets proved it.
+    pub secret: Secret,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
     /// Which of a webhook's secrets proved a delivery.
@@ -276,11 +274,8 @@ impl Gate {
         let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
         match self.keys.prove(&digest, now.wall) {
             Ok(proved) => {
-                trail.digest = Some(digest);
                 proved.used(now.wall);
-                if proved.secret == Secret::Previous {
-                    trail.sunset = proved.holder.previous_until();
-                }
+                trail.secret = proved.secret;
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))
             }
@@ -359,6 +354,23 @@ enum Destination {
 }
 
 impl Trail {
+    /// The digest of the key that proved the caller.
+    pub fn digest(&self) -> Option<KeyDigest> {
+        let Caller::Key(holder) = &self.caller else { return None };
+        match self.secret {
+            Secret::Current => Some(holder.key.digest),
+            Secret::Previous => holder.key.previous.map(|previous| previous.digest),
+        }
+    }
+
+    /// When the presented secret stops working, if a rotation has replaced it.
+    pub fn sunset(&self) -> Option<WallTime> {
+        match (&self.caller, self.secret) {
+            (Caller::Key(holder), Secret::Previous) => holder.previous_until(),
+            (Caller::Key(_) | Caller::Keyless | Caller::Unknown, _) => None,
+        }
+    }
+
     fn arrived_at(&mut self, webhook: &Arc<Webhook>) {
         // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
         self.path_is_secret |= webhook.sender.path_prefix().is_some();
@@ -375,8 +387,7 @@ impl Trail {
             webhook: None,
             memo,
             path_is_secret: false,
-            digest: None,
-            sunset: None,
+            secret: Secret::Current,
             delivery: DeliveryResult::Forwarded,
             secret_index: None,
         }

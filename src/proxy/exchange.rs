@@ -58,7 +58,7 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: 
     record.trail.path_is_secret |=
         judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
     record.set_path(&parts.uri);
-    peer.lifeline.carry(record.trail.digest);
+    peer.lifeline.carry(judged.as_ref().ok().and_then(|_| record.trail.digest()));
     let judged = judged.and_then(|judged| still_good(proxy, &live, &record, judged));
     let going = match judged {
         Err(denial) => Err(denial),
@@ -91,7 +91,7 @@ fn still_good(
     if Arc::ptr_eq(&live, judged_by) {
         return Ok(judged);
     }
-    match record.trail.digest.map(|digest| live.gate.keys.prove(&digest, proxy.clock.wall()).is_ok()) {
+    match record.trail.digest().map(|digest| live.gate.keys.prove(&digest, proxy.clock.wall()).is_ok()) {
         Some(true) | None => Ok(judged),
         Some(false) => Err(Denial::CredentialRevoked),
     }
@@ -247,7 +247,7 @@ fn answer(
             None => respond::refuse(record, Denial::UpstreamBroken),
         };
     }
-    if let Some(date) = record.trail.sunset.and_then(WallTime::http_date) {
+    if let Some(date) = record.trail.sunset().and_then(WallTime::http_date) {
         forward::insert(response.headers_mut(), SUNSET, &date);
     }
     let idle = match forward::response(response.headers_mut(), id) {
