@@ -31,14 +31,9 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
         crm = %format_args!("{}:{}", loaded.config.upstream.host, loaded.config.upstream.port),
         "loaded"
     );
-    let prepared = Sidelock::prepare(
-        path,
-        environment,
-        loaded,
-        (fingerprint, loading.named_files(&[])),
-        &Clock::system(),
-    )
-    .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
+    let prepared =
+        Sidelock::prepare(path, environment, loaded, (fingerprint, loading.files(&[])), &Clock::system())
+            .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
     for address in &prepared.listening {
         tracing::info!(%address, "listening");
     }

@@ -6,13 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::client_address::networks;
-use super::reader::{Reading, Section, Value, meant};
+use super::reader::{Reading, Section, Value};
 use super::source::{Report, Source};
 use super::units::Span;
+use super::{Names, scopes};
 use crate::credential::api_key::KeyDigest;
 use crate::keys::key::{About, Ends, Key, KeyId, Previous, Standing, Title};
 use crate::policy::allowlist::Allowlist;
-use crate::policy::scope::{ScopeSet, Scopes};
+use crate::policy::scope::{ScopeName, ScopeSet};
 
 /// What a key file holds.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub struct KeyFile {
 
 /// Reads key file text: the keys if there is no mistake, the ids of blocks marked `revoked = true` even if there is, and
 /// the mistakes and warnings.
-pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Vec<KeyId>, Report) {
+pub fn parse(source: &Source, known: &Names) -> (Option<KeyFile>, Vec<KeyId>, Report) {
     let reading = Reading::new(source);
     let table = reading.parse();
     let (file, revoked) = {
@@ -33,7 +34,7 @@ pub fn parse(source: &Source, scopes: &Scopes) -> (Option<KeyFile>, Vec<KeyId>, 
         let confirm = root.get("confirm_drop_to").and_then(|value| value.number(0, u64::from(u32::MAX)));
         let mut reader = KeyReader {
             reading: &reading,
-            scopes,
+            known,
             ids: HashMap::new(),
             digests: HashMap::new(),
             revoked: Vec::new(),
@@ -75,7 +76,7 @@ pub fn check_permissions(path: &Path) -> Result<(), Report> {
 
 struct KeyReader<'r, 's> {
     reading: &'r Reading<'s>,
-    scopes: &'r Scopes,
+    known: &'r Names,
     ids: HashMap<KeyId, Range<usize>>,
     digests: HashMap<KeyDigest, Range<usize>>,
     revoked: Vec<KeyId>,
@@ -92,6 +93,7 @@ impl<'r, 's> KeyReader<'r, 's> {
         let expires = section.get("expires").and_then(|value| value.moment());
         let allow_from =
             section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
+        let credential = scopes::credential(&section, &self.known.credentials);
         let rate = section.get("rate").and_then(|value| value.parse());
         let revoked = section.get("revoked").and_then(|value| value.truth());
         if revoked == Some(true) {
@@ -109,6 +111,7 @@ impl<'r, 's> KeyReader<'r, 's> {
             created,
             expires,
             allow_from: Allowlist::new(allow_from),
+            credential,
             rate,
             standing: if revoked == Some(true) { Standing::Revoked } else { Standing::Live },
             previous,
@@ -171,25 +174,18 @@ impl<'r, 's> KeyReader<'r, 's> {
         let mut names: Vec<&str> = Vec::new();
         for item in value.items() {
             let Some(name) = item.text() else { continue };
-            match self.scopes.id(name) {
+            match self.known.scopes.id(name) {
                 Some(id) => {
                     ids.push(id);
                     names.push(name);
                 }
-                None => self.unknown_scope(&item, name),
+                None => {
+                    let known = self.known.scopes.names().iter();
+                    item.unknown("scope", name, known.map(ScopeName::as_str));
+                }
             }
         }
         (ScopeSet::of(ids), names.join(" "))
-    }
-
-    fn unknown_scope(&self, item: &Value<'r, 's>, name: &str) {
-        let known = || self.scopes.names().iter().map(crate::policy::scope::ScopeName::as_str);
-        let help = match meant(name, known()) {
-            Some(near) => format!("did you mean '{near}'?"),
-            None if self.scopes.names().is_empty() => "the configuration has no [scopes]".to_owned(),
-            None => format!("known: {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        self.reading.error(item.span(), format!("no scope is called '{name}'"), Some(help));
     }
 }
 

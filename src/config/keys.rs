@@ -6,20 +6,21 @@ use super::Surroundings;
 use super::reader::Section;
 use crate::credential::places::Places;
 use crate::gate::PresentedKey;
+use crate::policy::pack::Pack;
 
 /// The section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// `file`: the key file; without one, no key opens anything.
     pub file: Option<PathBuf>,
-    /// `present`: default `authorization: bearer` and `x-api-key`.
+    /// `present`: default as the pack says, or `authorization: bearer` and `x-api-key`.
     pub places: Places,
     /// `forward`: true leaves the presented key in the request; default false.
     pub presented_key: PresentedKey,
 }
 
 impl Keys {
-    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Self {
+    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>, pack: Option<&Pack>) -> Self {
         let file = section.get("file").and_then(|value| value.text()).map(|text| around.path(text));
         let places = section.get("present").map(|value| {
             let places = value.parse_all();
@@ -32,6 +33,10 @@ impl Keys {
         section.finish();
         let presented_key =
             if forward == Some(true) { PresentedKey::Forwarded } else { PresentedKey::Removed };
-        Self { file, places: places.unwrap_or_default(), presented_key }
+        let usual = || match pack {
+            Some(pack) if !pack.present.is_empty() => Places::new(pack.present.clone()),
+            Some(_) | None => Places::default(),
+        };
+        Self { file, places: places.unwrap_or_else(usual), presented_key }
     }
 }

@@ -8,9 +8,8 @@ use ring::digest;
 use super::environment::Environment;
 use super::key_file::{self, KeyFile};
 use super::source::{Report, Source};
-use super::{Config, Parsed, read_file};
+use super::{Config, Names, Parsed, read_file};
 use crate::keys::key::KeyId;
-use crate::policy::scope::Scopes;
 
 /// What reading both files gave.
 #[derive(Debug)]
@@ -23,8 +22,8 @@ pub struct Loading {
     pub loaded: Option<Loaded>,
     /// The key file's path, if the configuration could be read that far.
     pub key_path: Option<PathBuf>,
-    /// Files with secrets that the configuration refers to.
-    pub secret_files: Vec<PathBuf>,
+    /// Files with secrets, and a pack, that the configuration refers to.
+    pub named_files: Vec<PathBuf>,
     /// Keys marked `revoked = true`, also in a key file with mistakes.
     pub revoked: Vec<KeyId>,
 }
@@ -71,14 +70,14 @@ pub fn load_still(path: &Path, environment: &Environment, named: &[PathBuf]) -> 
     const TRIES: usize = 5;
     let mut loading = load(path, environment);
     for _ in 0..TRIES {
-        let files = loading.named_files(named);
+        let files = loading.files(named);
         let before = Fingerprint::of(path, &files);
         loading = load(path, environment);
         if Fingerprint::of(path, &files) == before {
             return (loading, before);
         }
     }
-    let fingerprint = Fingerprint::of(path, &loading.named_files(named));
+    let fingerprint = Fingerprint::of(path, &loading.files(named));
     (loading, fingerprint)
 }
 
@@ -89,7 +88,7 @@ pub fn load(path: &Path, environment: &Environment) -> Loading {
         report: Report::default(),
         loaded: None,
         key_path: None,
-        secret_files: Vec::new(),
+        named_files: Vec::new(),
         revoked: Vec::new(),
     };
     let source = match read_file(path) {
@@ -99,15 +98,16 @@ pub fn load(path: &Path, environment: &Environment) -> Loading {
             return loading;
         }
     };
-    let Parsed { config, keys, scopes, secret_files, report } = super::parse(&source, environment);
+    let Parsed { config, keys, known, named_files, sources, report } = super::parse(&source, environment);
     loading.report = report;
     loading.sources.push(source);
-    loading.secret_files = secret_files;
+    loading.sources.extend(sources);
+    loading.named_files = named_files;
     loading.key_path.clone_from(&keys);
     // Also below a configuration with mistakes: all of them are shown at once.
     let keys = match &keys {
         None => Some(KeyFile::default()),
-        Some(path) => loading.keys(path, &scopes),
+        Some(path) => loading.keys(path, &known),
     };
     if !loading.report.has_errors() {
         loading.loaded = config.zip(keys).map(|(config, keys)| Loaded { config, keys });
@@ -117,14 +117,14 @@ pub fn load(path: &Path, environment: &Environment) -> Loading {
 
 impl Loading {
     /// The files that the configuration names; `before` if it could not be read that far.
-    pub fn named_files(&self, before: &[PathBuf]) -> Vec<PathBuf> {
-        if self.key_path.is_none() && self.secret_files.is_empty() && self.loaded.is_none() {
+    pub fn files(&self, before: &[PathBuf]) -> Vec<PathBuf> {
+        if self.key_path.is_none() && self.named_files.is_empty() && self.loaded.is_none() {
             return before.to_vec();
         }
-        self.key_path.iter().chain(&self.secret_files).cloned().collect()
+        self.key_path.iter().chain(&self.named_files).cloned().collect()
     }
 
-    fn keys(&mut self, path: &Path, scopes: &Scopes) -> Option<KeyFile> {
+    fn keys(&mut self, path: &Path, known: &Names) -> Option<KeyFile> {
         if let Err(report) = key_file::check_permissions(path) {
             self.report.absorb(report);
             return None;
@@ -135,7 +135,7 @@ impl Loading {
                 None
             }
             Ok(source) => {
-                let (keys, revoked, report) = key_file::parse(&source, scopes);
+                let (keys, revoked, report) = key_file::parse(&source, known);
                 self.revoked = revoked;
                 self.report.absorb(report);
                 self.sources.push(source);

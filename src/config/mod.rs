@@ -3,6 +3,7 @@
 pub mod environment;
 pub mod key_file;
 pub mod load;
+pub mod pack;
 pub mod reader;
 pub mod sender;
 pub mod source;
@@ -11,6 +12,7 @@ pub mod units;
 
 mod access_log;
 mod client_address;
+mod crm_credential;
 mod keys;
 mod limits;
 mod route;
@@ -26,11 +28,14 @@ mod webhook_secret;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use crate::policy::crm_credential::CredentialNames;
+use crate::policy::pack::Pack;
 use crate::policy::scope::Scopes;
 use crate::request_head::target::judge_path;
 use crate::secret::Secret;
 pub use access_log::AccessLog;
 pub use client_address::ClientAddress;
+pub use crm_credential::{Credential, Credentials};
 use environment::Environment;
 pub use keys::Keys;
 pub use limits::Limits;
@@ -40,7 +45,7 @@ use sender::Senders;
 pub use server::Server;
 use source::{Report, Source};
 pub use timeouts::Timeouts;
-pub use upstream::{Credential, Upstream};
+pub use upstream::Upstream;
 pub use webhook::Webhook;
 
 /// Largest configuration or key file, in bytes.
@@ -55,9 +60,11 @@ pub struct Config {
     pub client_address: ClientAddress,
     /// `[upstream]`
     pub upstream: Upstream,
+    /// `[upstream] crm` or `crm_file`
+    pub pack: Option<Pack>,
     /// `[keys]`
     pub keys: Keys,
-    /// `[scopes.<name>]`
+    /// `[scopes.<name>]`, and the pack's
     pub scopes: Scopes,
     /// `[[webhook]]`
     pub webhooks: Vec<Webhook>,
@@ -71,13 +78,31 @@ pub struct Config {
     pub access_log: AccessLog,
 }
 
+/// What a key file may name.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The scopes.
+    pub scopes: Scopes,
+    /// The credentials of the CRM's.
+    pub credentials: CredentialNames,
+}
+
+impl Config {
+    /// What a key file may name.
+    pub fn names(&self) -> Names {
+        Names { scopes: self.scopes.clone(), credentials: self.upstream.credentials.names().clone() }
+    }
+}
+
 /// What a section needs to know beyond its own text.
 struct Surroundings<'a> {
     environment: &'a Environment,
     /// The folder of the configuration file: relative paths start here.
     base: &'a Path,
-    /// Files that secrets were read from: a change in one is a change of the configuration.
-    secret_files: RefCell<Vec<PathBuf>>,
+    /// Files that secrets and a pack were read from: a change in one is a change of the configuration.
+    named_files: RefCell<Vec<PathBuf>>,
+    /// Files with text that mistakes can be shown in.
+    sources: RefCell<Vec<Source>>,
 }
 
 impl Surroundings<'_> {
@@ -88,7 +113,7 @@ impl Surroundings<'_> {
 
     fn secret(&self, value: Value<'_, '_>) -> Option<Secret> {
         if let Some(path) = value.as_text().and_then(|text| text.strip_prefix("file:")) {
-            self.secret_files.borrow_mut().push(self.path(path));
+            self.named_files.borrow_mut().push(self.path(path));
         }
         self.environment.secret(value, self.base)
     }
@@ -105,10 +130,12 @@ pub struct Parsed {
     pub config: Option<Config>,
     /// The key file, also where something else is wrong.
     pub keys: Option<PathBuf>,
-    /// The scopes, likewise.
-    pub scopes: Scopes,
-    /// Files that secrets were read from.
-    pub secret_files: Vec<PathBuf>,
+    /// What the key file may name, likewise.
+    pub known: Names,
+    /// Files that secrets and a pack were read from.
+    pub named_files: Vec<PathBuf>,
+    /// The pack's text, if it is not a known one.
+    pub sources: Vec<Source>,
     /// Mistakes and warnings.
     pub report: Report,
 }
@@ -118,35 +145,40 @@ pub fn parse(source: &Source, environment: &Environment) -> Parsed {
     let reading = Reading::new(source);
     let table = reading.parse();
     let base = source.path.parent().unwrap_or_else(|| Path::new(""));
-    let around = Surroundings { environment, base, secret_files: RefCell::default() };
+    let around =
+        Surroundings { environment, base, named_files: RefCell::default(), sources: RefCell::default() };
     let root = reading.root(&table);
-    let (config, keys, scopes) = sections(&root, &around);
+    let (config, keys, known) = sections(&root, &around);
     root.finish();
-    let secret_files = around.secret_files.into_inner();
+    let (named_files, sources) = (around.named_files.into_inner(), around.sources.into_inner());
     let report = reading.into_report();
-    Parsed { config: config.filter(|_| !report.has_errors()), keys, scopes, secret_files, report }
+    Parsed { config: config.filter(|_| !report.has_errors()), keys, known, named_files, sources, report }
 }
 
-fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config>, Option<PathBuf>, Scopes) {
+fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config>, Option<PathBuf>, Names) {
     // Every section is read before any of them can end the reading: all mistakes are shown at once.
     let server = Server::read(root.section("server"), around);
     let client_address = ClientAddress::read(root.section("client_address"));
-    let upstream = Upstream::read(root.section("upstream"), around);
-    let keys = Keys::read(root.section("keys"), around);
-    let scopes = scopes::read(root.section("scopes"));
+    let upstream = root.section("upstream");
+    let pack::Chosen { pack, public } = pack::choose(&upstream, around);
+    let (upstream, credentials) = Upstream::read(upstream, around, pack.as_ref());
+    let keys = Keys::read(root.section("keys"), around, pack.as_ref());
+    let scopes = scopes::read(root.section("scopes"), pack.as_ref(), credentials.names());
     let senders = Senders::read(&root.section("sender"));
     let public_url = server.as_ref().and_then(|server| server.public_url.clone());
     let known = webhook::Known { around, senders: &senders, public_url };
     let webhooks = webhook::read(root.sections("webhook"), &known);
-    let routes = route::read(root.sections("route"));
+    let routes = route::read(root.sections("route"), public);
     let limits = Limits::read(root.section("limits"));
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
-    let (file, known) = (keys.file.clone(), scopes.clone());
+    let file = keys.file.clone();
+    let known = Names { scopes: scopes.clone(), credentials: credentials.names().clone() };
     let config = server.zip(upstream).map(|(server, upstream)| Config {
         server,
         client_address,
         upstream,
+        pack,
         keys,
         scopes,
         webhooks,

@@ -77,6 +77,11 @@ impl<'s> Reading<'s> {
         self.lines.get_or_init(|| Lines::of(&self.source.text)).number(offset)
     }
 
+    /// Adds mistakes of another file.
+    pub fn absorb(&self, report: Report) {
+        self.report.borrow_mut().absorb(report);
+    }
+
     /// The mistakes found.
     pub fn into_report(self) -> Report {
         self.report.into_inner()
@@ -328,6 +333,16 @@ impl<'r, 's> Value<'r, 's> {
         T::Err: std::fmt::Display,
     {
         self.one_or_more().iter().filter_map(Self::parse).collect()
+    }
+
+    /// Notes that nothing of this kind is called `name`, with what was probably meant.
+    pub fn unknown<'n>(&self, kind: &str, name: &str, known: impl Iterator<Item = &'n str> + Clone) {
+        let help = match meant(name, known.clone()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None if known.clone().next().is_none() => format!("the configuration has no {kind}s"),
+            None => format!("known: {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        self.reading.error(self.span(), format!("no {kind} is called '{name}'"), Some(help));
     }
 
     /// A table that stands where a list's item or a plain value could.

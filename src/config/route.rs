@@ -3,7 +3,7 @@
 use super::reader::{Section, Value};
 use super::webhook::route_name;
 use crate::gate::Access;
-use crate::policy::scope::PathPattern;
+use crate::policy::path::PathPattern;
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -16,8 +16,15 @@ pub struct Route {
     pub name: Box<str>,
 }
 
-pub(super) fn read(sections: Vec<Section<'_, '_>>) -> Vec<Route> {
-    sections.into_iter().filter_map(Route::read).collect()
+/// The user's routes, then those that the pack offers: whoever writes a path down is asked first.
+pub(super) fn read(sections: Vec<Section<'_, '_>>, offered: Vec<PathPattern>) -> Vec<Route> {
+    let own = sections.into_iter().filter_map(Route::read);
+    let offered = offered.into_iter().map(|pattern| Route {
+        pattern,
+        access: Access::Public,
+        name: usual_name(Access::Public).into(),
+    });
+    own.chain(offered).collect()
 }
 
 impl Route {
@@ -27,11 +34,15 @@ impl Route {
         let name = section.get("name").and_then(route_name);
         section.finish();
         let access = access?;
-        let usual = match access {
-            Access::Public => "public",
-            Access::Key => crate::outcome::API_ROUTE,
-        };
-        Some(Self { pattern: pattern?, access, name: name.unwrap_or_else(|| usual.into()) })
+        let usual = || usual_name(access).into();
+        Some(Self { pattern: pattern?, access, name: name.unwrap_or_else(usual) })
+    }
+}
+
+const fn usual_name(access: Access) -> &'static str {
+    match access {
+        Access::Public => "public",
+        Access::Key => crate::outcome::API_ROUTE,
     }
 }
 

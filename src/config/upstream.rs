@@ -4,8 +4,9 @@ use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::Surroundings;
+use super::crm_credential::Credentials;
 use super::reader::Section;
-use crate::request_head::fields::{Kind, kind_of};
+use crate::policy::pack::Pack;
 use crate::request_head::host::is_host;
 
 /// The section.
@@ -19,8 +20,8 @@ pub struct Upstream {
     pub tls: bool,
     /// `host`: the `Host` that the CRM gets; default the client's.
     pub host_header: Option<HeaderValue>,
-    /// `credential`: a header of ours for the CRM.
-    pub credential: Option<Credential>,
+    /// `credential` and `credentials`: what we show the CRM.
+    pub credentials: Credentials,
     /// `ca_file`: certificates that may sign the CRM's; default the system's.
     pub ca_file: Option<std::path::PathBuf>,
     /// `pass_headers`: odd request header names that may pass, as `api_access_token`.
@@ -29,23 +30,13 @@ pub struct Upstream {
     pub idle_connections: usize,
 }
 
-/// A credential of the CRM's own that Sidelock adds.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// The header.
-    pub header: HeaderName,
-    /// Its whole value, marked as sensitive.
-    pub value: HeaderValue,
-}
-
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credential({}: …)", self.header)
-    }
-}
-
 impl Upstream {
-    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Self> {
+    /// The credentials are told apart from the rest, so that keys can name them although something else is wrong.
+    pub(super) fn read(
+        section: Section<'_, '_>,
+        around: &Surroundings<'_>,
+        pack: Option<&Pack>,
+    ) -> (Option<Self>, Credentials) {
         let origin = section.required("url").and_then(|value| {
             let parsed = value.text().and_then(origin);
             if parsed.is_none() {
@@ -61,20 +52,25 @@ impl Upstream {
             }
             header
         });
-        let credential = credential(section.section("credential"), around);
+        let injection = pack.and_then(|pack| pack.injection.as_ref());
+        let credentials = Credentials::read(&section, around, injection);
         let ca_file = section.get("ca_file").and_then(|value| value.text()).map(|text| around.path(text));
         let pass_headers = section.get("pass_headers").map(|value| value.parse_all()).unwrap_or_default();
         let idle = section.get("idle_connections").and_then(|value| value.number(0, 10_000));
-        let crm = section.get("crm").and_then(|value| value.text().map(|text| (text, value)));
-        if let Some((name, value)) = crm.filter(|(name, _)| *name != "generic") {
-            let help =
-                "leave it out, or write 'generic', and describe the CRM's paths in [scopes]".to_owned();
-            value.reading().error(value.span(), format!("no scope pack is called '{name}'"), Some(help));
-        }
         section.finish();
-        let (host, port, tls) = origin?;
         let idle_connections = idle.and_then(|number| usize::try_from(number).ok()).unwrap_or(64);
-        Some(Self { host, port, tls, host_header, credential, ca_file, pass_headers, idle_connections })
+        let known = credentials.clone();
+        let upstream = origin.map(|(host, port, tls)| Self {
+            host,
+            port,
+            tls,
+            host_header,
+            credentials,
+            ca_file,
+            pass_headers,
+            idle_connections,
+        });
+        (upstream, known)
     }
 }
 
@@ -91,26 +87,4 @@ pub(super) fn origin(text: &str) -> Option<(Box<str>, u16, bool)> {
         matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/" | ""));
     let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
     path_is_root.then(|| (authority.host().into(), port, tls))
-}
-
-fn credential(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Credential> {
-    if !section.is_present() {
-        return None;
-    }
-    let header = section.required("header").and_then(|value| {
-        let header = value.parse::<HeaderName>()?;
-        let allowed = kind_of(&header.as_str().replace('_', "-")) == Kind::Plain;
-        if !allowed {
-            value.reading().error(value.span(), "this header is Sidelock's or the connection's own", None);
-        }
-        allowed.then_some(header)
-    });
-    let prefix = section.get("prefix").and_then(|value| value.text()).unwrap_or_default();
-    let secret = section.required("secret").and_then(|value| around.secret(value));
-    section.finish();
-    let mut text = prefix.as_bytes().to_vec();
-    text.extend_from_slice(secret?.expose());
-    let mut value = HeaderValue::from_bytes(&text).ok()?;
-    value.set_sensitive(true);
-    Some(Credential { header: header?, value })
 }

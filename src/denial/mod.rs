@@ -41,8 +41,12 @@ pub enum Denial {
     TooManyFailures(RetryAfter),
     /// The client's address is not on the allowlist that decides.
     AddressNotAllowed,
-    /// No scope of the key covers this method and path.
+    /// No scope of the key covers this method and path, or what the body asks for.
     ScopeMissing,
+    /// No key may ever do this.
+    ScopeNever,
+    /// Only the body could tell whether a scope covers it, and it was not read.
+    ScopeUnread,
     /// The key's own rate is used up.
     RateLimited(RetryAfter),
     /// The request body is over the limit.
@@ -83,7 +87,7 @@ impl RetryAfter {
 }
 
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 22] = [
+const OWN_REASONS: [&str; 24] = [
     "ambiguous",
     "method",
     "expectation",
@@ -96,6 +100,8 @@ const OWN_REASONS: [&str; 22] = [
     "too_many_failures",
     "address",
     "scope",
+    "scope_never",
+    "scope_unread",
     "rate",
     "body_too_large",
     "body_too_slow",
@@ -150,16 +156,18 @@ impl Denial {
             Self::TooManyFailures(_) => 9,
             Self::AddressNotAllowed => 10,
             Self::ScopeMissing => 11,
-            Self::RateLimited(_) => 12,
-            Self::BodyTooLarge => 13,
-            Self::BodyTooSlow => 14,
-            Self::BodyBroken => 15,
-            Self::Overloaded => 16,
-            Self::UpstreamUnreachable => 17,
-            Self::UpstreamConnectTimeout => 18,
-            Self::UpstreamTimeout => 19,
-            Self::UpstreamBroken => 20,
-            Self::DeliveryUnderWay => 21,
+            Self::ScopeNever => 12,
+            Self::ScopeUnread => 13,
+            Self::RateLimited(_) => 14,
+            Self::BodyTooLarge => 15,
+            Self::BodyTooSlow => 16,
+            Self::BodyBroken => 17,
+            Self::Overloaded => 18,
+            Self::UpstreamUnreachable => 19,
+            Self::UpstreamConnectTimeout => 20,
+            Self::UpstreamTimeout => 21,
+            Self::UpstreamBroken => 22,
+            Self::DeliveryUnderWay => 23,
         }
     }
 
@@ -185,7 +193,9 @@ impl Denial {
             | Self::CredentialExpired
             | Self::CredentialRevoked
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
-            Self::AddressNotAllowed | Self::ScopeMissing => StatusCode::FORBIDDEN,
+            Self::AddressNotAllowed | Self::ScopeMissing | Self::ScopeNever | Self::ScopeUnread => {
+                StatusCode::FORBIDDEN
+            }
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -212,6 +222,8 @@ impl Denial {
             Self::TooManyFailures(_) => "too-many-failures",
             Self::AddressNotAllowed => "address-not-allowed",
             Self::ScopeMissing => "scope-missing",
+            Self::ScopeNever => "never-allowed",
+            Self::ScopeUnread => "body-unread",
             Self::RateLimited(_) => "rate-limited",
             Self::BodyTooLarge => "body-too-large",
             Self::BodyTooSlow => "body-too-slow",
@@ -241,6 +253,8 @@ impl Denial {
             Self::TooManyFailures(_) => "Too many refused credentials from this address",
             Self::AddressNotAllowed => "This address may not do this",
             Self::ScopeMissing => "The key may not do this",
+            Self::ScopeNever => "No key may do this",
+            Self::ScopeUnread => "What the request asks for was not read",
             Self::RateLimited(_) => "The key's rate limit is used up",
             Self::BodyTooLarge => "The request body is too large",
             Self::BodyTooSlow => "The request body came too slowly",
@@ -275,7 +289,11 @@ impl Denial {
             Self::CredentialRevoked => "Ask whoever issued the key why, and for a new one.",
             Self::TooManyFailures(_) => "Wait as long as Retry-After says, then try with a correct key.",
             Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
-            Self::ScopeMissing => "Ask for a key with a scope that covers this method and path.",
+            Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
+            Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",
+            Self::ScopeUnread => {
+                "Send a body of plain JSON without a content coding, or ask for a key that may do all of this path."
+            }
             Self::RateLimited(_) => "Wait as long as Retry-After says, and spread requests out.",
             Self::BodyTooLarge => "Send less at once.",
             Self::BodyTooSlow => "Try again over a better connection.",
@@ -305,6 +323,8 @@ impl Denial {
             | Self::TargetTooLong
             | Self::AddressNotAllowed
             | Self::ScopeMissing
+            | Self::ScopeNever
+            | Self::ScopeUnread
             | Self::RateLimited(_)
             | Self::BodyTooLarge
             | Self::BodyTooSlow
@@ -336,6 +356,8 @@ impl Denial {
             | Self::Delivery(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
+            | Self::ScopeNever
+            | Self::ScopeUnread
             | Self::BodyTooLarge
             | Self::BodyTooSlow
             | Self::BodyBroken
@@ -360,6 +382,8 @@ impl Denial {
             | Self::TooManyFailures(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
+            | Self::ScopeNever
+            | Self::ScopeUnread
             | Self::RateLimited(_)
             | Self::DeliveryUnderWay
             | Self::Overloaded

@@ -54,6 +54,8 @@ pub struct NewKey {
     pub allow_from: Vec<String>,
     /// Its own rate.
     pub rate: Option<Rate>,
+    /// As whom the CRM is asked.
+    pub credential: Option<String>,
     /// Who answers for it.
     pub owner: Option<String>,
     /// Anything.
@@ -132,6 +134,7 @@ impl NewKey {
             ("reason", reason),
             ("allow_from", allow_from),
             ("rate", rate),
+            ("credential", Setting::text_or_absent(self.credential.as_deref())),
             ("owner", Setting::text_or_absent(self.owner.as_deref())),
             ("note", Setting::text_or_absent(self.note.as_deref())),
         ];

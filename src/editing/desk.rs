@@ -186,7 +186,7 @@ impl Desk {
         let added: Vec<String> = work.added.iter().map(NewKey::block).collect();
         let text = blocks.rewrite(&work.edits, &added)?;
         let source = Source { path: self.source.path.clone(), text };
-        let (_, _, report) = key_file::parse(&source, &self.loaded.config.scopes);
+        let (_, _, report) = key_file::parse(&source, &self.loaded.config.names());
         if report.has_errors() {
             return Err(ApplyError::Mistakes(report.summary(std::slice::from_ref(&source))));
         }

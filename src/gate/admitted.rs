@@ -4,9 +4,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 
 use crate::credential::webhook::place::without_parameters;
+use crate::keys::key::Key;
 use crate::limits::deliveries::Claim;
 use crate::limits::limiter::Taken;
-use crate::policy::scope::ScopeName;
+use crate::policy::crm_credential::CredentialId;
+use crate::policy::scope::{Covered, ScopeName};
 use crate::request_head::target::Target;
 
 /// Proof that a request passed every step. Forwarding needs one.
@@ -17,6 +19,7 @@ pub struct Admitted {
     pub(super) query: Query,
     pub(super) upstream_path: Option<Box<str>>,
     pub(super) scope: Option<ScopeName>,
+    pub(super) credential: Option<CredentialId>,
     pub(super) taken: Option<Taken>,
     pub(super) wants_upgrade: bool,
     /// The right to act on a webhook delivery.
@@ -41,11 +44,17 @@ impl Admitted {
             query: Query::AsSent,
             upstream_path: None,
             scope: None,
+            credential: None,
             taken: None,
             wants_upgrade: false,
             claim: None,
             mark: None,
         }
+    }
+
+    /// With what allows it, and as whom the CRM is asked: a key's word goes before its scope's.
+    pub(super) fn by(self, key: &Key, Covered { scope, credential }: Covered<'_>) -> Self {
+        Self { scope: Some(scope.clone()), credential: key.credential.or(credential), ..self }
     }
 
     /// The right to act on a webhook delivery, to be used up when the CRM took it.
@@ -79,6 +88,11 @@ impl Admitted {
     /// The scope that allowed it.
     pub const fn scope(&self) -> Option<&ScopeName> {
         self.scope.as_ref()
+    }
+
+    /// As whom the CRM is asked, where the key or its scope says so.
+    pub const fn credential(&self) -> Option<CredentialId> {
+        self.credential
     }
 
     /// The token that was taken.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Method};
 
 use super::admitted::{Query, without_override};
 use super::repeated::{contains, holding};
-use super::{Admitted, Gate, Judged, Settled, Trail};
+use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
 use crate::credential::webhook::place::{Place, without_parameter};
@@ -62,15 +62,14 @@ pub(super) struct Arrival<'a> {
 
 /// A delivery whose body decides.
 #[derive(Debug)]
-pub struct Unproved {
+pub struct UnprovedDelivery {
     webhook: Arc<Webhook>,
     head: Head,
     client: ClientAddr,
 }
 
-impl Unproved {
-    /// Largest body that is held for it, in bytes.
-    pub fn body_limit(&self) -> u64 {
+impl UnprovedDelivery {
+    pub(super) fn body_limit(&self) -> u64 {
         self.webhook.body_limit
     }
 }
@@ -114,23 +113,20 @@ impl Gate {
         }
         let screened = with_delivery(&webhook.sender, parts, &head, b"", |it| webhook.sender.screen(it));
         screened.map_err(|fault| self.refuse_delivery(fault, client, failures))?;
-        Ok(Judged::Unproved(Box::new(Unproved { webhook: Arc::clone(webhook), head, client })))
+        let unproved = UnprovedDelivery { webhook: Arc::clone(webhook), head, client };
+        Ok(Judged::Unproved(Box::new(Unproved::Delivery(unproved))))
     }
 
-    /// Judges a delivery together with its body.
-    ///
-    /// # Errors
-    /// The first [`Denial`] in the order of the steps.
-    pub fn settle(
+    pub(super) fn settle_delivery(
         &self,
-        unproved: Unproved,
+        unproved: UnprovedDelivery,
         parts: &Parts,
         body: &[u8],
         now: Now,
         failures: &Failures,
         trail: &mut Trail,
     ) -> Result<Settled, Denial> {
-        let Unproved { webhook, head, client } = unproved;
+        let UnprovedDelivery { webhook, head, client } = unproved;
         self.proved(&webhook, Arrival { parts, client, now }, head, body, failures, trail)
     }
 

@@ -5,18 +5,21 @@
 
 mod admitted;
 mod delivery;
+mod operation;
 mod repeated;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName};
 
 pub use admitted::Admitted;
 use admitted::without_override;
 use delivery::Arrival;
-pub use delivery::{Unproved, Webhook};
+pub use delivery::{UnprovedDelivery, Webhook};
+use operation::Permit;
+pub use operation::UnreadCall;
 use repeated::{contains, holding};
 
 use crate::client_addr::ClientAddr;
@@ -31,8 +34,9 @@ use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::allowlist::Allowlist;
-use crate::policy::scope::{PathPattern, ScopeName, Scopes};
-use crate::request_head::fields::ListedNames;
+use crate::policy::path::PathPattern;
+use crate::policy::scope::Scopes;
+use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::request_head::{self, Head};
 
 /// Everything that decides, immutable; a reload makes another one.
@@ -48,6 +52,8 @@ pub struct Gate {
     pub places: Places,
     /// Whether the presented key goes on to the CRM.
     pub presented_key: PresentedKey,
+    /// Headers by which the CRM would believe someone: with a key they do not go on.
+    pub strip: WantedNames,
     /// Webhooks by their exact path.
     pub webhooks: Vec<Arc<Webhook>>,
     /// Routes that were written down, first match wins; every other path needs a key.
@@ -127,11 +133,20 @@ pub struct Trail {
 pub enum Judged {
     /// It may go to the CRM.
     Admitted(Admitted),
-    /// A webhook delivery whose body decides.
+    /// Its body decides.
     Unproved(Box<Unproved>),
 }
 
-/// What becomes of a delivery that is not refused.
+/// A request whose body decides; everything else is judged.
+#[derive(Debug)]
+pub enum Unproved {
+    /// A webhook delivery.
+    Delivery(UnprovedDelivery),
+    /// A call with a key, by what it asks for.
+    Call(UnreadCall),
+}
+
+/// What becomes of a request whose body was read, and that is not refused.
 #[derive(Debug)]
 pub enum Settled {
     /// It goes to the CRM.
@@ -175,9 +190,7 @@ impl Gate {
                 self.delivery(&webhook, Arrival { parts, client, now }, head, failures, trail)
             }
             Destination::Public => self.keyless(parts, head, client, trail).map(Judged::Admitted),
-            Destination::Api => {
-                self.with_key(parts, head, client, now, failures, trail).map(Judged::Admitted)
-            }
+            Destination::Api => self.with_key(parts, head, client, now, failures, trail),
         }
     }
 
@@ -233,7 +246,7 @@ impl Gate {
         now: Now,
         failures: &Failures,
         trail: &mut Trail,
-    ) -> Result<Admitted, Denial> {
+    ) -> Result<Judged, Denial> {
         self.allow_from.permit(client)?;
         let refuse = |denial: Denial| {
             if denial.is_authentication_failure() {
@@ -247,15 +260,19 @@ impl Gate {
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
-        let scope = self.permit(&holder, &parts.method, head.target.path(), client)?;
-        Ok(Admitted {
+        let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,
-            scope: Some(scope.clone()),
             taken: Some(taken),
             wants_upgrade: head.facts.wants_upgrade,
             ..Admitted::plain(head.target)
-        })
+        };
+        match self.permit(&holder, &parts.method, head.target.path(), client)? {
+            Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
+            // What goes through a tunnel is in no body.
+            Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),
+            Permit::AskBody => Ok(UnreadCall::new(&holder.key, admitted(head, strip)).judged()),
+        }
     }
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.
@@ -279,17 +296,6 @@ impl Gate {
         }
     }
 
-    fn permit(
-        &self,
-        holder: &Holder,
-        method: &Method,
-        path: &str,
-        client: ClientAddr,
-    ) -> Result<&ScopeName, Denial> {
-        holder.key.allow_from.permit(client)?;
-        self.scopes.covering(&holder.key.scopes, method, path).ok_or(Denial::ScopeMissing)
-    }
-
     /// Fields that must not go on. The presented key is looked for wherever it may have been repeated: a header that
     /// holds it is left out, a target that holds it is refused.
     fn without_credential(
@@ -300,6 +306,8 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Vec<HeaderName>, Denial> {
         let mut strip = head.facts.not_forwarded.clone();
+        let kept = |name: &HeaderName| self.presented_key == PresentedKey::Forwarded && name == claim.header;
+        strip.extend(self.strip.present_in(headers).filter(|name| !kept(name)).cloned());
         if self.presented_key == PresentedKey::Forwarded {
             return Ok(strip);
         }

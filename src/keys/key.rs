@@ -7,6 +7,7 @@ use crate::clock::WallTime;
 use crate::credential::api_key::KeyDigest;
 use crate::limits::rate::Rate;
 use crate::policy::allowlist::Allowlist;
+use crate::policy::crm_credential::CredentialId;
 use crate::policy::scope::ScopeSet;
 
 /// The public name of a key: `[A-Za-z0-9._-]{1,64}`. It may stand in logs, metrics and headers.
@@ -36,6 +37,8 @@ pub struct Key {
     pub expires: Option<WallTime>,
     /// From where it may be used.
     pub allow_from: Allowlist,
+    /// As whom the CRM is asked; otherwise as the scope says.
+    pub credential: Option<CredentialId>,
     /// Its own rate; otherwise the default.
     pub rate: Option<Rate>,
     /// Whether it was revoked by a line in the file.

@@ -1,12 +1,19 @@
-//! Scopes: named sets of `METHODS /path/pattern` rules, compiled into one tree.
+//! Scopes: named sets of `METHODS /path/pattern [operation]` rules, compiled into one tree.
 //!
 //! `*` stands for one segment that is not empty, `**` (only at the end) for any number of segments, none included. All
 //! else is literal and compared byte for byte, which is safe because [`request_head`](crate::request_head) lets only one
-//! spelling of a path through. `GET` covers `HEAD` (RFC 9110 section 9.3.2). `ANY` stands for every method.
+//! spelling of a path through. `GET` covers `HEAD` (RFC 9110 section 9.3.2). `ANY` stands for every method. What only the
+//! body tells apart is an [operation](super::operation) behind the path.
 
 use std::sync::Arc;
 
 use http::Method;
+
+use super::crm_credential::CredentialId;
+use super::never::Never;
+use super::operation::{Message, Operation};
+use super::path::{PathPattern, PathTree, PatternError};
+use crate::denial::Denial;
 
 /// Most scopes in one configuration.
 pub const MOST_SCOPES: usize = 1024;
@@ -23,48 +30,19 @@ pub struct ScopeName(Arc<str>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet(Box<[u64]>);
 
-/// One `METHODS /path/pattern`, parsed.
+/// One `METHODS /path/pattern [operation]`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    methods: Methods,
-    path: PathPattern,
-}
-
-/// A path with `*` and `**`, parsed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern(Vec<Segment>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
-    Literal(Box<str>),
-    One,
-    Rest,
+    pub(super) methods: Methods,
+    pub(super) path: PathPattern,
+    /// What the body must ask for; `None` where method and path tell all.
+    pub operation: Option<Operation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Methods {
+pub(super) enum Methods {
     Any,
     These(Vec<Method>),
-}
-
-/// Why a rule or pattern cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
-    /// Not two words.
-    #[error("expected 'METHODS /path', as in 'GET /api/tickets/**'")]
-    Shape,
-    /// Not a list of methods.
-    #[error("expected methods as 'GET', 'POST,PATCH' or 'ANY' (upper case, no spaces)")]
-    Method,
-    /// The path could never be one that reaches the CRM.
-    #[error("this path is never let through: it must start with '/' and be in its plain canonical spelling")]
-    Path,
-    /// A `*` that is not a whole segment.
-    #[error("'*' must be a whole segment, as in '/api/*/notes'")]
-    PartialStar,
-    /// `**` before the end.
-    #[error("'**' can only be the last segment")]
-    RestNotLast,
 }
 
 impl ScopeName {
@@ -106,16 +84,28 @@ impl std::str::FromStr for Rule {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let (methods, path) = text.split_once(' ').ok_or(PatternError::Shape)?;
-        let path = path.trim_start_matches(' ');
-        if path.is_empty() || path.contains([' ', '\t']) {
+        let mut words = text.split(' ').filter(|word| !word.is_empty());
+        let (Some(methods), Some(path), operation, None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(PatternError::Shape);
+        };
+        if operation.is_some() && !path.starts_with('/') {
             return Err(PatternError::Shape);
         }
         let methods = match methods {
             "ANY" => Methods::Any,
             list => Methods::These(list.split(',').map(method).collect::<Result<_, _>>()?),
         };
-        Ok(Self { methods, path: path.parse()? })
+        let operation = operation.map(str::parse).transpose().map_err(|_| PatternError::Operation)?;
+        Ok(Self { methods, path: path.parse()?, operation })
+    }
+}
+
+impl Rule {
+    /// True if it is about this method and path; the body is not asked.
+    pub fn is_about(&self, method: &Method, path: &str) -> bool {
+        self.methods.cover(method) && self.path.matches(path)
     }
 }
 
@@ -128,52 +118,8 @@ fn method(text: &str) -> Result<Method, PatternError> {
     }
 }
 
-impl std::str::FromStr for PathPattern {
-    type Err = PatternError;
-
-    fn from_str(text: &str) -> Result<Self, PatternError> {
-        if crate::request_head::target::judge_path(text).is_err() || text.contains('?') {
-            return Err(PatternError::Path);
-        }
-        let segments: Vec<Segment> = text
-            .split('/')
-            .skip(1)
-            .map(|segment| match segment {
-                "*" => Ok(Segment::One),
-                "**" => Ok(Segment::Rest),
-                partial if partial.contains('*') => Err(PatternError::PartialStar),
-                literal => Ok(Segment::Literal(literal.into())),
-            })
-            .collect::<Result<_, _>>()?;
-        let before_last = segments.split_last().map_or(&[][..], |(_, before)| before);
-        if before_last.contains(&Segment::Rest) {
-            return Err(PatternError::RestNotLast);
-        }
-        Ok(Self(segments))
-    }
-}
-
-impl PathPattern {
-    /// True if the pattern covers `path`, which starts with `/`.
-    pub fn matches(&self, path: &str) -> bool {
-        let mut given = path.split('/').skip(1);
-        for segment in &self.0 {
-            let fits = match (segment, given.next()) {
-                (Segment::Rest, _) => return true,
-                (Segment::One, Some(text)) => !text.is_empty(),
-                (Segment::Literal(literal), Some(text)) => **literal == *text,
-                (Segment::One | Segment::Literal(_), None) => false,
-            };
-            if !fits {
-                return false;
-            }
-        }
-        given.next().is_none()
-    }
-}
-
 impl Methods {
-    fn cover(&self, method: &Method) -> bool {
+    pub(super) fn cover(&self, method: &Method) -> bool {
         match self {
             Self::Any => true,
             Self::These(list) => {
@@ -183,100 +129,82 @@ impl Methods {
     }
 }
 
-/// A tree of patterns, each with a value; finds every value whose pattern matches a path, at a cost that grows with the
-/// path and not with the number of patterns.
-#[derive(Clone, Debug)]
-pub struct PathTree<T> {
-    /// Sorted by segment.
-    literals: Vec<(Box<str>, Self)>,
-    one: Option<Box<Self>>,
-    here: Vec<T>,
-    below: Vec<T>,
-}
-
-impl<T> Default for PathTree<T> {
-    fn default() -> Self {
-        Self { literals: Vec::new(), one: None, here: Vec::new(), below: Vec::new() }
-    }
-}
-
-impl<T> PathTree<T> {
-    /// Adds a pattern.
-    pub fn insert(&mut self, PathPattern(segments): &PathPattern, value: T) {
-        let mut node = self;
-        for segment in segments {
-            node = match segment {
-                Segment::Literal(text) => node.child(text),
-                Segment::One => &mut **node.one.get_or_insert_default(),
-                Segment::Rest => {
-                    node.below.push(value);
-                    return;
-                }
-            };
-        }
-        node.here.push(value);
-    }
-
-    /// The child under a literal segment, made if it is new.
-    fn child(&mut self, text: &str) -> &mut Self {
-        let at = match self.literals.binary_search_by(|(known, _)| (**known).cmp(text)) {
-            Ok(at) => at,
-            Err(at) => {
-                self.literals.insert(at, (text.into(), Self::default()));
-                at
-            }
-        };
-        #[expect(clippy::indexing_slicing, reason = "the search found it, or it was inserted there")]
-        let (_, child) = &mut self.literals[at];
-        child
-    }
-
-    fn literal(&self, text: &str) -> Option<&Self> {
-        let at = self.literals.binary_search_by(|(known, _)| (**known).cmp(text)).ok()?;
-        self.literals.get(at).map(|(_, child)| child)
-    }
-
-    /// True if `accept` is true for a value whose pattern matches `path`, which starts with `/`.
-    pub fn any(&self, path: &str, accept: &mut impl FnMut(&T) -> bool) -> bool {
-        self.walk(path.strip_prefix('/'), accept)
-    }
-
-    /// `rest` is what follows the slash after this node's segment; `None` at the end of the path.
-    fn walk(&self, rest: Option<&str>, accept: &mut impl FnMut(&T) -> bool) -> bool {
-        if self.below.iter().any(&mut *accept) {
-            return true;
-        }
-        let Some(rest) = rest else {
-            return self.here.iter().any(accept);
-        };
-        let (segment, after) = match rest.bytes().position(|byte| byte == b'/') {
-            Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
-            None => (rest, None),
-        };
-        let by_literal = self.literal(segment).is_some_and(|child| child.walk(after, accept));
-        by_literal
-            || (!segment.is_empty() && self.one.as_ref().is_some_and(|child| child.walk(after, accept)))
-    }
-}
-
-/// All scopes of a configuration.
+/// All scopes of a configuration, and what no scope can grant.
 #[derive(Clone, Debug, Default)]
 pub struct Scopes {
     names: Vec<ScopeName>,
-    tree: PathTree<(Methods, ScopeId)>,
+    /// In the order of `names`: as whom the CRM is asked, where a scope says.
+    credentials: Vec<Option<CredentialId>>,
+    tree: PathTree<Grant>,
+    never: Never,
+}
+
+/// What a rule grants.
+#[derive(Clone, Debug)]
+struct Grant {
+    methods: Methods,
+    scope: ScopeId,
+    operation: Option<Operation>,
+    reach: Reach,
+}
+
+/// Whether a rule covers paths that may be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// It covers none.
+    Clear,
+    /// Each path must be looked at.
+    Doubtful,
+}
+
+/// What allows a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered<'s> {
+    /// The scope.
+    pub scope: &'s ScopeName,
+    /// As whom the CRM is asked, if the scope says.
+    pub credential: Option<CredentialId>,
+}
+
+/// What method and path say about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Coverage<'s> {
+    /// A scope allows it, whatever its body.
+    Covered(Covered<'s>),
+    /// A scope may allow it: [`Scopes::covering_message`] tells, once the body is there.
+    NeedsBody,
+    /// No scope of the key is about it.
+    Uncovered,
+    /// No scope of any key can allow it.
+    Never,
 }
 
 impl Scopes {
+    /// No scopes yet, and what none of them will be able to grant.
+    pub fn closed_to(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let mut never = Never::default();
+        rules.into_iter().for_each(|rule| never.add(&rule));
+        Self { never, ..Self::default() }
+    }
+
     /// Adds a scope, or more rules to one that has the same name.
     ///
     /// Scopes over [`MOST_SCOPES`] grant nothing; the configuration refuses them with a message.
-    pub fn add(&mut self, name: ScopeName, rules: impl IntoIterator<Item = Rule>) -> ScopeId {
+    pub fn add(
+        &mut self,
+        name: ScopeName,
+        rules: impl IntoIterator<Item = Rule>,
+        credential: Option<CredentialId>,
+    ) -> ScopeId {
         let id = self.id(name.as_str()).unwrap_or_else(|| {
             self.names.push(name);
+            self.credentials.push(credential);
             ScopeId(u16::try_from(self.names.len() - 1).unwrap_or(u16::MAX))
         });
-        for Rule { methods, path } in rules {
-            self.tree.insert(&path, (methods, id));
+        for Rule { methods, path, operation } in rules {
+            let reach = if self.never.may_meet(&path) { Reach::Doubtful } else { Reach::Clear };
+            self.tree.insert(&path, Grant { methods, scope: id, operation, reach });
         }
         id
     }
@@ -292,17 +220,61 @@ impl Scopes {
         &self.names
     }
 
-    /// The scope among `held` that covers this method and path.
-    pub fn covering(&self, held: &ScopeSet, method: &Method, path: &str) -> Option<&ScopeName> {
-        let mut found = None;
-        self.tree.any(path, &mut |(methods, id)| {
-            let covers = held.has(*id) && methods.cover(method);
+    /// What method and path say for a key with these scopes.
+    pub fn covering(&self, held: &ScopeSet, method: &Method, path: &str) -> Coverage<'_> {
+        let (mut found, mut depends) = (None, false);
+        self.tree.any(path, &mut |grant| {
+            let fits = held.has(grant.scope) && grant.methods.cover(method);
+            let covers = fits && grant.operation.is_none();
             if covers {
-                found = Some(*id);
+                found = Some((grant.scope, grant.reach));
+            }
+            depends |= fits;
+            covers
+        });
+        if !matches!(found, Some((_, Reach::Clear))) && self.never.has(method, path) {
+            return Coverage::Never;
+        }
+        match found.and_then(|(id, _)| self.covered(id)) {
+            Some(covered) => Coverage::Covered(covered),
+            None if depends => Coverage::NeedsBody,
+            None => Coverage::Uncovered,
+        }
+    }
+
+    /// The scope among `held` that covers a request of which the whole is known.
+    ///
+    /// # Errors
+    /// [`Denial::ScopeMissing`] or [`Denial::ScopeNever`].
+    pub fn covering_message(
+        &self,
+        held: &ScopeSet,
+        path: &str,
+        message: &Message<'_>,
+    ) -> Result<Covered<'_>, Denial> {
+        match self.covering(held, message.method, path) {
+            Coverage::Covered(covered) => return Ok(covered),
+            Coverage::NeedsBody => {}
+            Coverage::Uncovered => return Err(Denial::ScopeMissing),
+            Coverage::Never => return Err(Denial::ScopeNever),
+        }
+        let mut found = None;
+        self.tree.any(path, &mut |grant| {
+            let fits = held.has(grant.scope) && grant.methods.cover(message.method);
+            let covers =
+                fits && grant.operation.as_ref().is_some_and(|operation| operation.is_asked_by(message));
+            if covers {
+                found = Some(grant.scope);
             }
             covers
         });
-        found.and_then(|ScopeId(id)| self.names.get(usize::from(id)))
+        found.and_then(|id| self.covered(id)).ok_or(Denial::ScopeMissing)
+    }
+
+    fn covered(&self, ScopeId(id): ScopeId) -> Option<Covered<'_>> {
+        let at = usize::from(id);
+        let scope = self.names.get(at)?;
+        Some(Covered { scope, credential: self.credentials.get(at).copied().flatten() })
     }
 }
 
@@ -313,14 +285,15 @@ mod tests {
     fn scopes(rules: &[(&str, &[&str])]) -> Scopes {
         let mut scopes = Scopes::default();
         for (name, rules) in rules {
-            scopes.add(ScopeName::new(name).unwrap(), rules.iter().map(|rule| rule.parse().unwrap()));
+            let rules = rules.iter().map(|rule| rule.parse().unwrap());
+            scopes.add(ScopeName::new(name).unwrap(), rules, None);
         }
         scopes
     }
 
     fn allowed(scopes: &Scopes, held: &[&str], method: &str, path: &str) -> bool {
         let held = ScopeSet::of(held.iter().map(|name| scopes.id(name).unwrap()));
-        scopes.covering(&held, &method.parse().unwrap(), path).is_some()
+        matches!(scopes.covering(&held, &method.parse().unwrap(), path), Coverage::Covered(_))
     }
 
     #[test]
@@ -363,7 +336,10 @@ mod tests {
     fn bad_rules_say_why() {
         for (text, why) in [
             ("GET", PatternError::Shape),
-            ("GET  /a b", PatternError::Shape),
+            ("GET  /a b", PatternError::Operation),
+            ("GET /a graphql:query b", PatternError::Shape),
+            ("POST /a graphql:quer", PatternError::Operation),
+            ("POST /a jsonrpc:", PatternError::Operation),
             ("get /a", PatternError::Method),
             ("GET, POST /a", PatternError::Shape),
             ("GET,,POST /a", PatternError::Method),
@@ -377,6 +353,38 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Rule>().unwrap_err(), why, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_body_decides() {
+        let all = scopes(&[
+            ("read", &["POST /graphql graphql:query"]),
+            ("write", &["POST /graphql graphql:mutation"]),
+            ("all", &["POST /graphql"]),
+        ]);
+        let held = |names: &[&str]| ScopeSet::of(names.iter().map(|name| all.id(name).unwrap()));
+        let post = Method::POST;
+        let (read, write, both) = (held(&["read"]), held(&["write"]), held(&["read", "all"]));
+        assert_eq!(all.covering(&read, &post, "/graphql"), Coverage::NeedsBody);
+        assert!(matches!(all.covering(&both, &post, "/graphql"), Coverage::Covered(_)));
+        assert_eq!(all.covering(&read, &Method::GET, "/graphql"), Coverage::Uncovered);
+        let asked = |held: &ScopeSet, body: &str| {
+            let message = Message {
+                method: &post,
+                query: None,
+                content_type: Some("application/json"),
+                body: body.as_bytes(),
+            };
+            all.covering_message(held, "/graphql", &message)
+                .ok()
+                .map(|covered| covered.scope.as_str().to_owned())
+        };
+        assert_eq!(asked(&read, r#"{"query":"{a}"}"#).as_deref(), Some("read"));
+        assert_eq!(asked(&read, r#"{"query":"mutation{a}"}"#), None);
+        assert_eq!(asked(&write, r#"{"query":"mutation{a}"}"#).as_deref(), Some("write"));
+        let mut closed = Scopes::closed_to(["ANY /graphql".parse().unwrap()]);
+        let id = closed.add(ScopeName::new("all").unwrap(), ["POST /graphql".parse().unwrap()], None);
+        assert_eq!(closed.covering(&ScopeSet::of([id]), &post, "/graphql"), Coverage::Never);
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn upload(live: &Live, body: Incoming) -> Result<Uploading, Denial> {
     Ok(Upload::new(body, live.body_limit, live.timeouts.request_body_idle))
 }
 
-/// A delivery whose body is held until it is judged.
+/// A request whose body is held until it is judged.
 struct Holding {
     unproved: Unproved,
     live: Arc<Live>,
@@ -128,6 +128,11 @@ impl Holding {
             Ok(held) => held,
             Err(denial) => return respond::refuse(record, denial),
         };
+        // What a key may do is asked of the gate of this moment.
+        let live = match unproved {
+            Unproved::Call(_) => proxy.live.load_full(),
+            Unproved::Delivery(_) => live,
+        };
         let now = proxy.clock.now();
         let settled =
             live.gate.settle(unproved, &parts, &held.bytes, now, &proxy.failures, &mut record.trail);
@@ -141,6 +146,7 @@ impl Holding {
             }
             Ok(Settled::Ignored) => return respond::fine(record),
             Ok(Settled::Forward(mut admitted)) => {
+                record.set_scope(admitted.scope().cloned());
                 forward(&live, &mut admitted, parts, held.into_upload(), &peer, &mut record)
             }
         };

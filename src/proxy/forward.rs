@@ -58,7 +58,7 @@ pub fn request(
         headers.insert(SENDER, mark.clone());
     }
     headers.insert(X_REQUEST_ID, id.clone());
-    if let Some(credential) = &upstream.config().credential
+    if let Some(credential) = upstream.config().credentials.get(admitted.credential())
         && !matches!(trail.caller, Caller::Unknown)
         && (trail.webhook.is_some() || matches!(trail.caller, Caller::Key(_)))
     {

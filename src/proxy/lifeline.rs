@@ -116,10 +116,10 @@ impl Drop for Lifeline {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+    use crate::config::Names;
     use crate::config::key_file;
     use crate::config::source::Source;
     use crate::keys::state::KeyStates;
-    use crate::policy::scope::Scopes;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
@@ -134,7 +134,7 @@ mod tests {
 
     fn keys(blocks: &str, clock: &Clock) -> KeySet {
         let source = Source { path: "keys.toml".into(), text: blocks.to_owned() };
-        let (file, _, report) = key_file::parse(&source, &Scopes::default());
+        let (file, _, report) = key_file::parse(&source, &Names::default());
         let file = file.unwrap_or_else(|| panic!("{}", report.summary(&[source])));
         KeySet::join(file.keys, &KeyStates::new(clock), "1/s".parse().unwrap())
     }

@@ -186,7 +186,7 @@ impl Reloader {
                 return Look::Unsettled;
             }
         }
-        progress.named = loading.named_files(&progress.named);
+        progress.named = loading.files(&progress.named);
         progress.seen = fingerprint;
         match (refusal, loading.loaded) {
             (Some(why), _) => self.ended(progress, Look::Refused(why), Reload::Refused),

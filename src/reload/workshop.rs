@@ -18,7 +18,7 @@ use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
-use crate::request_head::fields::ListedNames;
+use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
@@ -102,6 +102,9 @@ impl Workshop {
             access: route.access,
             stats: self.metrics.route(&route.name),
         };
+        // What Sidelock shows the CRM, and whatever else it would believe, is never the client's to say.
+        let strip = config.upstream.credentials.headers();
+        let strip = strip.chain(config.pack.iter().flat_map(|pack| &pack.strip)).cloned();
         let mut listed = config.keys.places.listed_names();
         listed.extend(config.upstream.pass_headers.iter().cloned());
         Gate {
@@ -110,6 +113,7 @@ impl Workshop {
             listed_names: ListedNames::new(listed),
             places: config.keys.places.clone(),
             presented_key: config.keys.presented_key,
+            strip: WantedNames::new(strip.collect()),
             webhooks: config.webhooks.iter().map(webhook).collect(),
             routes: config.routes.iter().map(route).collect(),
             api: self.metrics.route(API_ROUTE),

@@ -37,6 +37,35 @@ impl ListedNames {
     }
 }
 
+/// Names of fields to look for in every request, in whatever spelling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedNames {
+    names: Vec<HeaderName>,
+    /// Bit `n` is set for a name of `n` bytes: most fields need no closer look.
+    lengths: u64,
+}
+
+impl WantedNames {
+    /// From names as configured.
+    pub fn new(names: Vec<HeaderName>) -> Self {
+        let lengths = names.iter().fold(0, |lengths, name| lengths | length_bit(name));
+        Self { names, lengths }
+    }
+
+    /// Those that are there, as they are spelled.
+    pub fn present_in<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = &'a HeaderName> {
+        headers.keys().filter(|name| {
+            self.lengths & length_bit(name) != 0
+                && self.names.iter().any(|wanted| same_name(wanted.as_str(), name.as_str()))
+        })
+    }
+}
+
+/// Names of 63 bytes and more share a bit.
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << name.as_str().len().min(63)
+}
+
 /// What a field is to a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -247,6 +276,21 @@ mod tests {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         judge(&headers, &ListedNames::new(vec![HeaderName::from_static("api_access_token")]))
+    }
+
+    #[test]
+    fn wanted_names_in_every_spelling() {
+        let long = "x-".repeat(40);
+        let wanted = WantedNames::new(vec!["api_access_token".parse().unwrap(), long.parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        let other = "y-".repeat(40);
+        for name in ["api-access-token", "api_access_token", "xpi-access-token", &long, &other, "uid"] {
+            headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), "x".parse().unwrap());
+        }
+        let mut found: Vec<_> = wanted.present_in(&headers).map(HeaderName::as_str).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["api-access-token", "api_access_token", &long]);
+        assert_eq!(WantedNames::default().present_in(&headers).count(), 0);
     }
 
     #[test]

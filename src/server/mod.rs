@@ -101,6 +101,7 @@ impl Sidelock {
             scopes: _,
             webhooks: _,
             routes: _,
+            pack: _,
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets =

@@ -6,7 +6,7 @@ import sys
 import httpx
 import pytest
 
-from conftest import HERE, PATIENCE, free_port, wait_for
+from conftest import HERE, PATIENCE, ROOT, free_port, wait_for
 
 PASSWORD = "the desk's own password"
 BASIC = base64.b64encode(f"gateway:{PASSWORD}".encode()).decode()
@@ -58,21 +58,15 @@ def desk(start, folder):
 def gateway(sidelock, desk):
     return sidelock(
         desk.url,
-        upstream_keys='credential = { header = "Authorization", prefix = "Basic ", secret = "file:crm-basic" }',
-        secrets={"crm-basic": BASIC},
-        config="""
-[scopes.read]
-allow = ["GET /api/tickets/**"]
-[scopes.write]
-allow = ["POST /api/tickets/", "PATCH /api/tickets/*/", "POST /api/followups/"]
-[[route]]
-path = "/login/**"
-access = "public"
-[[route]]
-path = "/tickets/**"
-access = "public"
-""",
-        keys={"reader": ["read"], "writer": ["read", "write"]},
+        upstream_keys='crm = "django-helpdesk"\npublic = true\ncredential = { secret = "file:crm-basic" }',
+        secrets={"crm-basic": f"gateway:{PASSWORD}"},
+        # Far too wide, as people write scopes in a hurry.
+        config='[scopes.everything]\nallow = ["ANY /**"]\n',
+        keys={
+            "reader": ["read_messages"],
+            "writer": ["read_messages", "send_messages", "manage_tickets"],
+            "wide": ["everything"],
+        },
     )
 
 
@@ -118,6 +112,48 @@ def test_a_read_only_key_cannot_write(gateway, desk):
 def test_what_no_scope_names_is_refused_for_every_key(gateway):
     assert gateway.call("GET", "/api/users/", "writer").status_code == 403
     assert gateway.call("DELETE", "/api/tickets/1/", "writer").status_code == 403
+
+
+def test_no_key_makes_an_account_however_wide_its_scope(gateway, desk):
+    assert gateway.call("GET", "/api/followups/", "wide").status_code == 200
+    account = {"username": "mallory", "password": "correct horse", "email": "m@example.org"}
+    for path in ["/api/users/", "/api/users.json"]:
+        # The desk itself knows both spellings.
+        assert httpx.options(f"{desk.url}{path}", auth=("gateway", PASSWORD), trust_env=False).status_code == 200
+    for path in ["/api/users/", "/api/users.json", "/api/users", "/API/Users/", "/admin/", "/password_change/"]:
+        refused = gateway.call("POST", path, "wide", json=account)
+        assert refused.status_code == 403 and "never-allowed" in refused.text, f"{path}: {refused.text}"
+
+
+def test_what_the_pack_names_is_there(desk):
+    """Every route that a scope of the pack stands for is one that the desk has."""
+    routes = (ROOT / "tests/it/packs/django-helpdesk.txt").read_text().splitlines()
+    routes = [line.split(" ") for line in routes if line and not line.startswith("#")]
+    named = {path for _, path, expected in routes if expected not in ("never", "nothing")}
+    assert len(named) > 10
+    status = lambda path: httpx.options(
+        f"{desk.url}{path}", auth=("gateway", PASSWORD), trust_env=False, timeout=PATIENCE
+    ).status_code
+    assert status("/api/nonsense/") == 404
+    assert [path for path in sorted(named) if status(path) == 404] == []
+
+
+def test_the_generic_pack_fits_too(sidelock, desk):
+    gateway = sidelock(
+        desk.url,
+        upstream_keys='crm = "generic"\n'
+        'credential = { header = "Authorization", prefix = "Basic ", secret = "file:crm-basic" }',
+        secrets={"crm-basic": BASIC},
+        keys={"reader": ["read_messages"], "writer": ["read_messages", "manage_tickets"]},
+    )
+    created = gateway.call("POST", "/api/tickets/", "writer", json={**TICKET, "title": "By any name"})
+    assert created.status_code == 201, created.text
+    path = f"/api/tickets/{created.json()['id']}/"
+    assert gateway.call("GET", path, "reader").json()["title"] == "By any name"
+    assert gateway.call("PATCH", path, "reader", json={"title": "No"}).status_code == 403
+    assert gateway.call("PATCH", path, "writer", json={"title": "Changed"}).status_code == 200
+    assert "never-allowed" in gateway.call("POST", "/api/users/", "writer", json={}).text
+    assert gateway.call("GET", "/login/").status_code == 401
 
 
 def test_without_a_key_nothing_reaches_the_api(gateway, desk):

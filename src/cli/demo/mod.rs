@@ -62,7 +62,7 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
         &path,
         Environment::Process,
         loaded,
-        (fingerprint, loading.named_files(&[])),
+        (fingerprint, loading.files(&[])),
         &Clock::system(),
     )
     .map_err(|error| Failure::Failed(error.to_string()))?;
@@ -110,6 +110,7 @@ fn make(crm: SocketAddr, gateway: SocketAddr, admin: SocketAddr) -> Result<Made,
             lifetime: Lifetime::from(now, quarter),
             allow_from: Vec::new(),
             rate: None,
+            credential: None,
             owner: None,
             note: None,
         };

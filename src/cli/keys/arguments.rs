@@ -12,6 +12,8 @@ use crate::config::reader::meant;
 use crate::config::units::Span;
 use crate::editing::Lifetime;
 use crate::keys::key::Title;
+use crate::policy::crm_credential::CredentialNames;
+use crate::policy::pack::Pack;
 use crate::policy::scope::{ScopeName, Scopes};
 
 /// When a key stops working: a time from now, or a moment.
@@ -140,7 +142,7 @@ pub(super) fn scopes(typed: &[String], known: &Scopes) -> Result<Vec<String>, Fa
     let mut names: Vec<String> = Vec::new();
     for name in typed {
         if known.id(name).is_none() {
-            return Err(unknown_scope(name, known));
+            return Err(unknown("scope", name, known.names().iter().map(ScopeName::as_str)));
         }
         if !names.contains(name) {
             names.push(name.clone());
@@ -149,12 +151,34 @@ pub(super) fn scopes(typed: &[String], known: &Scopes) -> Result<Vec<String>, Fa
     Ok(names)
 }
 
-fn unknown_scope(name: &str, known: &Scopes) -> Failure {
-    let names = || known.names().iter().map(ScopeName::as_str);
-    let near = meant(name, names()).map_or_else(String::new, |near| format!("did you mean '{near}'? "));
-    let all: Vec<&str> = names().collect();
+/// The scopes of roles that the pack has.
+pub(super) fn roles(typed: &[String], pack: Option<&Pack>) -> Result<Vec<String>, Failure> {
+    let known = pack.map(|pack| pack.roles.as_slice()).unwrap_or_default();
+    let mut scopes = Vec::new();
+    for name in typed {
+        let role = known
+            .iter()
+            .find(|role| role.name.as_str() == name)
+            .ok_or_else(|| unknown("role", name, known.iter().map(|role| role.name.as_str())))?;
+        scopes.extend(role.scopes.iter().map(|scope| scope.as_str().to_owned()));
+    }
+    Ok(scopes)
+}
+
+/// The name of a credential that the configuration has.
+pub(super) fn credential(typed: Option<&str>, known: &CredentialNames) -> Result<Option<String>, Failure> {
+    match typed {
+        Some(name) if known.id(name).is_none() => Err(unknown("credential", name, known.iter())),
+        typed => Ok(typed.map(str::to_owned)),
+    }
+}
+
+fn unknown<'n>(kind: &str, name: &str, known: impl Iterator<Item = &'n str> + Clone) -> Failure {
+    let near = meant(name, known.clone()).map_or_else(String::new, |near| format!("did you mean '{near}'? "));
+    let all: Vec<&str> = known.collect();
+    let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
     let name = super::plain(name);
-    Failure::Failed(format!("no scope is called '{name}'; {near}known: {}", all.join(", ")))
+    Failure::Failed(format!("no {kind} is called '{name}'; {near}known: {all}"))
 }
 
 #[cfg(test)]

@@ -21,8 +21,15 @@ pub(super) struct Opts {
     #[arg(long)]
     title: String,
     /// What it may do; several with commas, or repeat
-    #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", required = true, value_delimiter = ',')]
+    #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", value_delimiter = ',')]
+    #[arg(required_unless_present = "roles")]
     scopes: Vec<String>,
+    /// The scopes of a role that the CRM's pack has; several with commas, or repeat
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
+    roles: Vec<String>,
+    /// As whom the CRM is asked: a name under [upstream.credentials]
+    #[arg(long, value_name = "NAME")]
+    credential: Option<String>,
     #[command(flatten)]
     expires: Expires,
     /// From where it may be used; several with commas, or repeat
@@ -82,15 +89,20 @@ impl Opts {
         let line = |what: &str, text: &Option<String>| {
             text.as_deref().map(|text| arguments::line(what, text)).transpose()
         };
+        let config = &bench.desk.loaded.config;
+        let mut scopes = arguments::roles(&self.roles, config.pack.as_ref())?;
+        scopes.extend(self.scopes.iter().cloned());
+        let credentials = config.upstream.credentials.names();
         Ok(NewKey {
             id: key.id().to_owned(),
             title: arguments::title(&self.title)?,
             digest: key.digest(),
-            scopes: arguments::scopes(&self.scopes, &bench.desk.loaded.config.scopes)?,
+            scopes: arguments::scopes(&scopes, &config.scopes)?,
             created: bench.now,
             lifetime: self.expires.lifetime(bench.now)?,
             allow_from: self.allow_from.iter().map(|Network(text)| text.clone()).collect(),
             rate: self.rate,
+            credential: arguments::credential(self.credential.as_deref(), credentials)?,
             owner: line("owner", &self.owner)?,
             note: line("note", &self.note)?,
         })

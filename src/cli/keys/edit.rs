@@ -14,7 +14,7 @@ use crate::limits::rate::Rate;
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").multiple(true).required(true).args([
     "title", "scopes", "add_scope", "remove_scope", "allow_from", "from_anywhere", "rate", "default_rate", "expires",
-    "never_expires", "owner", "note",
+    "never_expires", "owner", "note", "credential",
 ])))]
 pub(super) struct Opts {
     /// Which key
@@ -59,6 +59,9 @@ pub(super) struct Opts {
     /// Anything worth knowing; '' for nothing
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// As whom the CRM is asked: a name under [upstream.credentials]; an empty one takes it out
+    #[arg(long, value_name = "NAME")]
+    credential: Option<String>,
     /// Print what is known of the key as JSON
     #[arg(long)]
     json: bool,
@@ -99,6 +102,15 @@ impl Opts {
         } else if let (true, Some(reason)) = (self.never_expires, &self.reason) {
             set("expires", Setting::Absent);
             set("reason", Setting::Text(arguments::line("reason", reason)?));
+        }
+        match self.credential.as_deref() {
+            Some("") => set("credential", Setting::Absent),
+            typed => {
+                let known = bench.desk.loaded.config.upstream.credentials.names();
+                if let Some(name) = arguments::credential(typed, known)? {
+                    set("credential", Setting::Text(name));
+                }
+            }
         }
         for (name, text) in [("owner", &self.owner), ("note", &self.note)] {
             match text.as_deref() {

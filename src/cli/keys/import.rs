@@ -245,6 +245,7 @@ impl Opts {
             lifetime: self.expires.lifetime(bench.now)?,
             allow_from: self.allow_from.iter().map(|Network(text)| text.clone()).collect(),
             rate: self.rate,
+            credential: None,
             owner: self.owner.as_deref().map(|owner| arguments::line("owner", owner)).transpose()?,
             note: None,
         })

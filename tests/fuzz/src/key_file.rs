@@ -5,20 +5,19 @@ use std::sync::LazyLock;
 
 use sidelock::config::environment::Environment;
 use sidelock::config::source::Source;
-use sidelock::config::{key_file, parse};
-use sidelock::policy::scope::Scopes;
+use sidelock::config::{Names, key_file, parse};
 
 /// Those of the configuration that is delivered as an example.
-static SCOPES: LazyLock<Scopes> = LazyLock::new(|| {
+static NAMES: LazyLock<Names> = LazyLock::new(|| {
     let text = include_str!("../../../config/sidelock.toml").to_owned();
-    parse(&Source { path: PathBuf::from("/nonexistent/sidelock.toml"), text }, &Environment::Unread).scopes
+    parse(&Source { path: PathBuf::from("/nonexistent/sidelock.toml"), text }, &Environment::Unread).known
 });
 
 /// One key file.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let source = Source { path: PathBuf::from("/nonexistent/keys.toml"), text: text.to_owned() };
-    let (file, revoked, report) = key_file::parse(&source, &SCOPES);
+    let (file, revoked, report) = key_file::parse(&source, &NAMES);
     assert_eq!(file.is_none(), report.has_errors(), "taken, or told why not");
     if let Some(file) = file {
         assert!(revoked.len() <= file.keys.len());

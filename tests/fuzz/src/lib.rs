@@ -8,6 +8,8 @@ pub mod captured_delivery;
 pub mod configuration;
 pub mod forwarded;
 pub mod key_file;
+pub mod operation;
+pub mod pack;
 pub mod request_head;
 pub mod sender_description;
 pub mod telegram_update;
@@ -25,6 +27,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("configuration", configuration::run),
     ("forwarded", forwarded::run),
     ("key_file", key_file::run),
+    ("operation", operation::run),
+    ("pack", pack::run),
     ("request_head", request_head::run),
     ("sender_description", sender_description::run),
     ("telegram_update", telegram_update::run),

@@ -1,0 +1,164 @@
+//! Paths with `*` for one segment and `**` for any number at the end, and a tree of them.
+
+use std::cmp::Ordering;
+
+/// A path with `*` and `**`, parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern(pub(super) Vec<Segment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Segment {
+    Literal(Box<str>),
+    One,
+    Rest,
+}
+
+/// Why a rule or pattern cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Not two words.
+    #[error("expected 'METHODS /path', as in 'GET /api/tickets/**'")]
+    Shape,
+    /// Not a list of methods.
+    #[error("expected methods as 'GET', 'POST,PATCH' or 'ANY' (upper case, no spaces)")]
+    Method,
+    /// The path could never be one that reaches the CRM.
+    #[error("this path is never let through: it must start with '/' and be in its plain canonical spelling")]
+    Path,
+    /// A `*` that is not a whole segment.
+    #[error("'*' must be a whole segment, as in '/api/*/notes'")]
+    PartialStar,
+    /// `**` before the end.
+    #[error("'**' can only be the last segment")]
+    RestNotLast,
+    /// Not an operation.
+    #[error(
+        "expected an operation as 'graphql:query', 'graphql:mutation', 'graphql:subscription', 'jsonrpc:NAME' or 'xmlrpc:NAME'"
+    )]
+    Operation,
+}
+
+impl std::str::FromStr for PathPattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        if crate::request_head::target::judge_path(text).is_err() || text.contains('?') {
+            return Err(PatternError::Path);
+        }
+        let segments: Vec<Segment> = text
+            .split('/')
+            .skip(1)
+            .map(|segment| match segment {
+                "*" => Ok(Segment::One),
+                "**" => Ok(Segment::Rest),
+                partial if partial.contains('*') => Err(PatternError::PartialStar),
+                literal => Ok(Segment::Literal(literal.into())),
+            })
+            .collect::<Result<_, _>>()?;
+        let before_last = segments.split_last().map_or(&[][..], |(_, before)| before);
+        if before_last.contains(&Segment::Rest) {
+            return Err(PatternError::RestNotLast);
+        }
+        Ok(Self(segments))
+    }
+}
+
+impl PathPattern {
+    /// True if the pattern covers `path`, which starts with `/`.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut given = path.split('/').skip(1);
+        for segment in &self.0 {
+            let fits = match (segment, given.next()) {
+                (Segment::Rest, _) => return true,
+                (Segment::One, Some(text)) => !text.is_empty(),
+                (Segment::Literal(literal), Some(text)) => **literal == *text,
+                (Segment::One | Segment::Literal(_), None) => false,
+            };
+            if !fits {
+                return false;
+            }
+        }
+        given.next().is_none()
+    }
+}
+
+/// A tree of patterns, each with a value; finds every value whose pattern matches a path, at a cost that grows with the
+/// path and not with the number of patterns.
+#[derive(Clone, Debug)]
+pub struct PathTree<T> {
+    /// Sorted by segment.
+    literals: Vec<(Box<str>, Self)>,
+    pub(super) one: Option<Box<Self>>,
+    pub(super) here: Vec<T>,
+    pub(super) below: Vec<T>,
+}
+
+impl<T> Default for PathTree<T> {
+    fn default() -> Self {
+        Self { literals: Vec::new(), one: None, here: Vec::new(), below: Vec::new() }
+    }
+}
+
+impl<T> PathTree<T> {
+    /// Adds a pattern.
+    pub fn insert(&mut self, PathPattern(segments): &PathPattern, value: T) {
+        let mut node = self;
+        for segment in segments {
+            node = match segment {
+                Segment::Literal(text) => node.child(text),
+                Segment::One => &mut **node.one.get_or_insert_default(),
+                Segment::Rest => {
+                    node.below.push(value);
+                    return;
+                }
+            };
+        }
+        node.here.push(value);
+    }
+
+    /// The child under a literal segment, made if it is new.
+    fn child(&mut self, text: &str) -> &mut Self {
+        let at = match self.literals.binary_search_by(|(known, _)| (**known).cmp(text)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.literals.insert(at, (text.into(), Self::default()));
+                at
+            }
+        };
+        #[expect(clippy::indexing_slicing, reason = "the search found it, or it was inserted there")]
+        let (_, child) = &mut self.literals[at];
+        child
+    }
+
+    fn literal(&self, text: &str) -> Option<&Self> {
+        self.literal_by(|known| known.cmp(text))
+    }
+
+    /// The child whose literal segment compares as equal, in an order in which the literals are sorted.
+    pub(super) fn literal_by(&self, order: impl Fn(&str) -> Ordering) -> Option<&Self> {
+        let at = self.literals.binary_search_by(|(known, _)| order(known)).ok()?;
+        self.literals.get(at).map(|(_, child)| child)
+    }
+
+    /// True if `accept` is true for a value whose pattern matches `path`, which starts with `/`.
+    pub fn any(&self, path: &str, accept: &mut impl FnMut(&T) -> bool) -> bool {
+        self.walk(path.strip_prefix('/'), accept)
+    }
+
+    /// `rest` is what follows the slash after this node's segment; `None` at the end of the path.
+    fn walk(&self, rest: Option<&str>, accept: &mut impl FnMut(&T) -> bool) -> bool {
+        if self.below.iter().any(&mut *accept) {
+            return true;
+        }
+        let Some(rest) = rest else {
+            return self.here.iter().any(accept);
+        };
+        let (segment, after) = match rest.bytes().position(|byte| byte == b'/') {
+            Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
+            None => (rest, None),
+        };
+        let by_literal = self.literal(segment).is_some_and(|child| child.walk(after, accept));
+        by_literal
+            || (!segment.is_empty() && self.one.as_ref().is_some_and(|child| child.walk(after, accept)))
+    }
+}
