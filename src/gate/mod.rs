@@ -7,6 +7,7 @@ mod admitted;
 mod delivery;
 mod operation;
 mod repeated;
+mod trail;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,18 +22,19 @@ pub use delivery::{UnprovedDelivery, Webhook};
 use operation::Permit;
 pub use operation::UnreadCall;
 use repeated::{contains, holding};
+pub use trail::Trail;
 
 use crate::client_addr::ClientAddr;
-use crate::clock::{Now, WallTime};
-use crate::credential::api_key::{self, DigestMemo, KeyDigest};
+use crate::clock::Now;
+use crate::credential::api_key;
 use crate::credential::places::{Places, Presented};
 use crate::credential::webhook::Answer;
 use crate::denial::{Ambiguity, Denial};
-use crate::keys::set::{Holder, KeySet, Secret};
+use crate::keys::set::{Holder, KeySet};
 use crate::limits::failures::Failures;
 use crate::limits::rate::Rate;
 use crate::networks::Networks;
-use crate::outcome::{Caller, DeliveryResult, RouteStats};
+use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::path::PathPattern;
 use crate::policy::scope::Scopes;
@@ -99,29 +101,6 @@ pub enum Access {
     Public,
     /// Holders of keys, by scope.
     Key,
-}
-
-/// What was learned of a request on the way, also when it is refused.
-#[derive(Debug)]
-pub struct Trail {
-    /// The client's address.
-    pub client: Option<ClientAddr>,
-    /// The route's record.
-    pub stats: Arc<RouteStats>,
-    /// Who is calling.
-    pub caller: Caller,
-    /// True on a webhook: its sender gets empty answers.
-    pub webhook: Option<Arc<Webhook>>,
-    /// The digest of the connection's last key.
-    pub memo: Arc<DigestMemo>,
-    /// The path must not be written down: it holds, or could hold, a credential.
-    pub path_is_secret: bool,
-    /// Which of the caller's secrets proved it.
-    pub secret: Secret,
-    /// What became of a webhook delivery.
-    pub delivery: DeliveryResult,
-    /// Which of a webhook's secrets proved a delivery.
-    pub secret_index: Option<usize>,
 }
 
 /// What the head of a request tells.
@@ -357,45 +336,4 @@ enum Destination {
     Webhook(Arc<Webhook>),
     Public,
     Api,
-}
-
-impl Trail {
-    /// The digest of the key that proved the caller.
-    pub fn digest(&self) -> Option<KeyDigest> {
-        let Caller::Key(holder) = &self.caller else { return None };
-        match self.secret {
-            Secret::Current => Some(holder.key.digest),
-            Secret::Previous => holder.key.previous.map(|previous| previous.digest),
-        }
-    }
-
-    /// When the presented secret stops working, if a rotation has replaced it.
-    pub fn sunset(&self) -> Option<WallTime> {
-        match (&self.caller, self.secret) {
-            (Caller::Key(holder), Secret::Previous) => holder.previous_until(),
-            (Caller::Key(_) | Caller::Keyless | Caller::Unknown, _) => None,
-        }
-    }
-
-    fn arrived_at(&mut self, webhook: &Arc<Webhook>) {
-        // Where the rest of the path is the secret, the CRM gets another path and the log gets none.
-        self.path_is_secret |= webhook.sender.path_prefix().is_some();
-        self.stats = Arc::clone(&webhook.stats);
-        self.webhook = Some(Arc::clone(webhook));
-    }
-
-    /// Nothing learned yet.
-    pub const fn new(nowhere: Arc<RouteStats>, memo: Arc<DigestMemo>) -> Self {
-        Self {
-            client: None,
-            stats: nowhere,
-            caller: Caller::Unknown,
-            webhook: None,
-            memo,
-            path_is_secret: false,
-            secret: Secret::Current,
-            delivery: DeliveryResult::Forwarded,
-            secret_index: None,
-        }
-    }
 }
