@@ -168,9 +168,9 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
     out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
     let millis = u16::try_from(outcome.at.unix_millis().rem_euclid(1000)).unwrap_or(0);
     out.push(b'.');
-    out.extend(
-        [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0)),
-    );
+    let [hundreds, tens, ones] =
+        [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0));
+    out.extend_from_slice(&[hundreds, tens, ones]);
     out.extend_from_slice(b"Z\"");
     plain(out, b",\"id\":\"", outcome.request_id.as_str());
     match outcome.client {

@@ -213,7 +213,7 @@ impl Gate {
                 trail.path_is_secret = true;
                 return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
             }
-            strip.extend(holding(&parts.headers, presented.expose()));
+            holding(&parts.headers, presented.expose(), &mut strip);
         }
         let upstream_path = webhook.upstream_path.clone();
         Ok(Admitted { strip, query, upstream_path, ..Admitted::plain(head.target) })

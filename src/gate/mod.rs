@@ -295,7 +295,7 @@ impl Gate {
             trail.path_is_secret = true;
             return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
         }
-        strip.extend(holding(headers, claim.text));
+        holding(headers, claim.text, &mut strip);
         Ok(strip)
     }
 

@@ -2,12 +2,13 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// Headers whose value repeats a credential.
-pub(super) fn holding<'a>(
-    headers: &'a HeaderMap,
-    credential: &'a [u8],
-) -> impl Iterator<Item = HeaderName> + 'a {
-    headers.iter().filter(|(_, value)| contains(value.as_bytes(), credential)).map(|(name, _)| name.clone())
+/// Adds the headers whose value repeats a credential to those that do not go on.
+pub(super) fn holding(headers: &HeaderMap, credential: &[u8], strip: &mut Vec<HeaderName>) {
+    for (name, value) in headers {
+        if contains(value.as_bytes(), credential) {
+            strip.push(name.clone());
+        }
+    }
 }
 
 /// True if `needle` stands in `hay`. Most values are shorter than a key, and those cost one comparison.

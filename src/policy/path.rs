@@ -66,6 +66,12 @@ impl std::str::FromStr for PathPattern {
 impl PathPattern {
     /// True if the pattern covers `path`, which starts with `/`.
     pub fn matches(&self, path: &str) -> bool {
+        // Most paths differ from most patterns in the first segment.
+        if let Some(Segment::Literal(first)) = self.0.first()
+            && !path.as_bytes().get(1..).is_some_and(|rest| rest.starts_with(first.as_bytes()))
+        {
+            return false;
+        }
         let mut given = path.split('/').skip(1);
         for segment in &self.0 {
             let fits = match (segment, given.next()) {
