@@ -112,6 +112,8 @@ fn connections_to_the_crm_are_kept_and_stale_ones_noticed() {
     let closing = Crm::with(move |mut stream, seen| {
         seen.read(&mut stream);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        // Closing waits until the other side's socket has the end.
+        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::from_secs(5))).unwrap();
         drop(stream);
         count.fetch_add(1, Ordering::SeqCst);
     });
