@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{Failure, say, show, tally};
+use crate::clock::{Clock, WallTime};
 use crate::config::environment::Environment;
 use crate::config::load::{Loading, load};
 use crate::config::source::{Lines, Severity};
@@ -20,7 +21,8 @@ pub(super) struct Opts {
 }
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
-    let loading = load(path, &Environment::Process);
+    let mut loading = load(path, &Environment::Process);
+    ended_secrets(path, &mut loading, Clock::system().wall());
     if opts.json {
         writeln!(std::io::stdout(), "{}", as_json(&loading))?;
     } else {
@@ -45,6 +47,15 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
             if opts.strict && warnings > 0 { Err(Failure::Warnings(tally(&loading))) } else { Ok(()) }
         }
         Some(_) | None => Err(Failure::Mistakes(tally(&loading))),
+    }
+}
+
+/// Reading is the same whenever it is done; that a webhook's last secret has ended is not.
+fn ended_secrets(path: &Path, loading: &mut Loading, now: WallTime) {
+    let webhooks = loading.loaded.iter().flat_map(|loaded| &loaded.config.webhooks);
+    for webhook in webhooks.filter(|webhook| webhook.sender.lasting_secret(now).is_none()) {
+        let message = format!("the webhook '{}' refuses everything: its secrets have ended", webhook.name);
+        loading.report.file_warning(path, message, Some("give it another one, or a later 'until'"));
     }
 }
 

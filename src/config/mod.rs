@@ -168,7 +168,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let public_url = server.as_ref().and_then(|server| server.public_url.clone());
     let known = webhook::Known { around, senders: &senders, public_url };
     let webhooks = webhook::read(root.sections("webhook"), &known);
-    let routes = route::read(root.sections("route"), public);
+    let routes = route::read(root.sections("route"), public, &webhooks);
     let limits = Limits::read(root.section("limits"));
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);

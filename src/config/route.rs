@@ -1,9 +1,9 @@
 //! `[[route]]`: paths that need no key. First match wins.
 
 use super::reader::{Section, Value};
-use super::webhook::route_name;
+use super::webhook::{Webhook, route_name};
 use crate::gate::Access;
-use crate::policy::path::PathPattern;
+use crate::policy::path::{PathPattern, is_near};
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -17,8 +17,12 @@ pub struct Route {
 }
 
 /// The user's routes, then those that the pack offers: whoever writes a path down is asked first.
-pub(super) fn read(sections: Vec<Section<'_, '_>>, offered: Vec<PathPattern>) -> Vec<Route> {
-    let own = sections.into_iter().filter_map(Route::read);
+pub(super) fn read(
+    sections: Vec<Section<'_, '_>>,
+    offered: Vec<PathPattern>,
+    webhooks: &[Webhook],
+) -> Vec<Route> {
+    let own = sections.into_iter().filter_map(|section| Route::read(section, webhooks));
     let offered = offered.into_iter().map(|pattern| Route {
         pattern,
         access: Access::Public,
@@ -28,15 +32,35 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, offered: Vec<PathPattern>) ->
 }
 
 impl Route {
-    fn read(section: Section<'_, '_>) -> Option<Self> {
-        let pattern = section.required("path").and_then(|value| value.parse());
+    fn read(section: Section<'_, '_>, webhooks: &[Webhook]) -> Option<Self> {
+        let path = section.required("path");
+        let pattern = path.and_then(|value| value.parse());
         let access = section.required("access").and_then(access);
+        if let Some(path) = path.filter(|_| access == Some(Access::Public)) {
+            leads_past(path, webhooks);
+        }
         let name = section.get("name").and_then(route_name);
         section.finish();
         let access = access?;
         let usual = || usual_name(access).into();
         Some(Self { pattern: pattern?, access, name: name.unwrap_or_else(usual) })
     }
+}
+
+/// A public route that names what lies behind a webhook lets everyone deliver there. One with a `*` does not cover it.
+fn leads_past(path: Value<'_, '_>, webhooks: &[Webhook]) {
+    let text = path.as_text().unwrap_or_default();
+    let Some(webhook) = webhooks.iter().find(|webhook| webhook.doors().any(|door| is_near(door, text)))
+    else {
+        return;
+    };
+    let help = "whoever knows this path delivers without a proof: leave the route out".to_owned();
+    let message = if *webhook.path == *text {
+        format!("the webhook '{}' answers here, this route never", webhook.name)
+    } else {
+        format!("the CRM may take this path for that of the webhook '{}'", webhook.name)
+    };
+    path.reading().warning(path.span(), message, (*webhook.path != *text).then_some(help));
 }
 
 const fn usual_name(access: Access) -> &'static str {

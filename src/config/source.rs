@@ -109,13 +109,17 @@ impl Report {
 
     /// Adds an error about a file as a whole.
     pub fn file_error(&mut self, path: &Path, message: impl Into<String>, help: Option<&str>) {
-        self.push(Mistake {
-            path: path.to_owned(),
-            span: None,
-            message: message.into(),
-            help: help.map(str::to_owned),
-            severity: Severity::Error,
-        });
+        self.file(path, message.into(), help, Severity::Error);
+    }
+
+    /// Adds something worth a look that concerns a whole file.
+    pub fn file_warning(&mut self, path: &Path, message: impl Into<String>, help: Option<&str>) {
+        self.file(path, message.into(), help, Severity::Warning);
+    }
+
+    fn file(&mut self, path: &Path, message: String, help: Option<&str>, severity: Severity) {
+        let help = help.map(str::to_owned);
+        self.push(Mistake { path: path.to_owned(), span: None, message, help, severity });
     }
 
     /// Adds what another report holds.

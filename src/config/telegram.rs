@@ -184,6 +184,11 @@ impl FromStr for ApiBase {
 }
 
 impl Telegram {
+    /// The bot's number, which everyone may know: what stands before the token's colon.
+    pub fn bot_id(&self) -> &str {
+        self.bot_token.expose().split(':').next().unwrap_or_default()
+    }
+
     pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Self> {
         if !section.is_present() {
             return None;

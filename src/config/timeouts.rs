@@ -12,6 +12,8 @@ pub struct Timeouts {
     pub request_head: Duration,
     /// `request_body_idle`: between two reads of a body; default 30 s.
     pub request_body_idle: Duration,
+    /// `held_body`: for the whole of a body that is held until it is judged; default 20 s.
+    pub held_body: Duration,
     /// `keep_alive`: between two requests; default 60 s.
     pub keep_alive: Duration,
     /// `client_write_idle`: for a client that does not read its answer; default 60 s.
@@ -49,6 +51,7 @@ impl Timeouts {
         let timeouts = Self {
             request_head: span("request_head", secs(10)),
             request_body_idle: span("request_body_idle", secs(30)),
+            held_body: span("held_body", secs(20)),
             keep_alive: span("keep_alive", secs(60)),
             client_write_idle: span("client_write_idle", secs(60)),
             upstream_connect: span("upstream_connect", secs(3)),

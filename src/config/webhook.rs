@@ -65,6 +65,11 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, known: &Known<'_>) -> Vec<Web
                 None,
             );
         }
+        if let Some(other) = read.iter().find(|other| other.shadows(&webhook) || webhook.shadows(other)) {
+            let help = "a whole path goes before a prefix; of two prefixes the first one is asked".to_owned();
+            let message = format!("the webhook '{}' has some of the same paths", other.name);
+            reading.warning(span.clone(), message, Some(help));
+        }
         let is_shared =
             |other: &Webhook| telegram::is_shared(other.telegram.as_ref(), webhook.telegram.as_ref());
         if known.around.knows_secrets() && read.iter().any(is_shared) {
@@ -77,6 +82,17 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, known: &Known<'_>) -> Vec<Web
 }
 
 impl Webhook {
+    /// Paths by which deliveries come in, or reach the CRM.
+    pub fn doors(&self) -> impl Iterator<Item = &str> {
+        [Some(&*self.path), self.upstream_path.as_deref(), self.sender.path_prefix()].into_iter().flatten()
+    }
+
+    /// True if deliveries to the other one could be for this one's path prefix.
+    fn shadows(&self, other: &Self) -> bool {
+        let others = other.sender.path_prefix().unwrap_or(&other.path);
+        self.sender.path_prefix().is_some_and(|prefix| others.starts_with(prefix))
+    }
+
     fn read(section: Section<'_, '_>, known: &Known<'_>) -> Option<Self> {
         let name = section.required("name").and_then(route_name);
         let path = section.required("path").and_then(plain_path);
@@ -280,7 +296,17 @@ fn judge(description: &Description, settings: &Settings, section: &Section<'_, '
         ("public_url", description.reads_url(), settings.public_url.is_some()),
     ] {
         if is_needed && !is_given {
-            error(format!("the sender '{name}' needs '{key}'"));
+            let help = match key {
+                "public_url" => Some(
+                    "it signs the URL that it calls; as in public_url = \"https://crm.example.com\", here or in [server]",
+                ),
+                "verify_token" => Some(
+                    "the word that you type where the sender is set up; a reference, as in \"env:VERIFY_TOKEN\"",
+                ),
+                _ => None,
+            };
+            let message = format!("the sender '{name}' needs '{key}'");
+            section.reading().error(section.span(), message, help.map(str::to_owned));
         }
     }
     for (key, has_meaning, is_given) in [

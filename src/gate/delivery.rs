@@ -21,6 +21,7 @@ use crate::limits::deliveries::{Deliveries, Known};
 use crate::limits::failures::Failures;
 use crate::outcome::{Caller, DeliveryResult, DeliveryStats, RouteStats, SenderStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::path::is_near;
 use crate::policy::senders::{Action, SenderPolicy};
 use crate::request_head::Head;
 use crate::request_head::fields::same_name;
@@ -78,6 +79,19 @@ impl Webhook {
     /// True if deliveries to `path` are this webhook's.
     pub(super) fn owns(&self, path: &str) -> bool {
         *self.path == *path || self.sender.path_prefix().is_some_and(|prefix| path.starts_with(prefix))
+    }
+
+    /// True for a path that the CRM may take for this webhook's: its own path there, or another spelling of one of the two
+    /// (case, an extension, something behind it). No public route covers these, unless it names them whole.
+    pub(super) fn is_behind(&self, path: &str) -> bool {
+        let doors = [Some(&*self.path), self.upstream_path.as_deref(), self.sender.path_prefix()];
+        doors.into_iter().flatten().any(|door| is_near(door, path))
+    }
+
+    /// True if a segment of a path is a secret of this webhook's, or of the CRM's own path for it, which may hold a token.
+    pub(super) fn knows_secret(&self, segment: &str) -> bool {
+        let behind = self.upstream_path.as_deref().unwrap_or_default();
+        self.sender.is_secret(segment.as_bytes()) || behind.split('/').any(|own| own == segment)
     }
 
     fn needs_body(&self) -> bool {

@@ -186,7 +186,7 @@ impl Gate {
         let stored = |segment: &str| {
             let long = segment.len() >= api_key::FEWEST_BYTES;
             long && (self.keys.knows(segment.as_bytes())
-                || self.webhooks.iter().any(|it| it.sender.is_secret(segment.as_bytes())))
+                || self.webhooks.iter().any(|it| it.knows_secret(segment)))
         };
         path.contains('%') || presented() || path.split('/').any(stored)
     }
@@ -206,6 +206,7 @@ impl Gate {
             Some(route) => {
                 trail.stats = Arc::clone(&route.stats);
                 match route.access {
+                    Access::Public if self.is_closed(route, path) => Destination::Api,
                     Access::Public => Destination::Public,
                     Access::Key => Destination::Api,
                 }
@@ -215,6 +216,11 @@ impl Gate {
                 Destination::Api
             }
         }
+    }
+
+    /// True where a public route would lead past a webhook's proof.
+    fn is_closed(&self, route: &Route, path: &str) -> bool {
+        !route.pattern.is_literal() && self.webhooks.iter().any(|webhook| webhook.is_behind(path))
     }
 
     fn with_key(

@@ -64,6 +64,11 @@ impl std::str::FromStr for PathPattern {
 }
 
 impl PathPattern {
+    /// True if the pattern has no `*`: it names one path, whole.
+    pub fn is_literal(&self) -> bool {
+        self.0.iter().all(|segment| matches!(segment, Segment::Literal(_)))
+    }
+
     /// True if the pattern covers `path`, which starts with `/`.
     pub fn matches(&self, path: &str) -> bool {
         // Most paths differ from most patterns in the first segment.
@@ -86,6 +91,17 @@ impl PathPattern {
         }
         given.next().is_none()
     }
+}
+
+/// True for `door` itself, whatever its case, and for what goes on behind it with anything but a letter, a digit, `-` or `_`.
+pub fn is_near(door: &str, path: &str) -> bool {
+    let door = door.trim_end_matches('/').as_bytes();
+    let Some((start, rest)) = path.as_bytes().split_at_checked(door.len()) else { return false };
+    if door.is_empty() {
+        return rest == b"/";
+    }
+    let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    start.eq_ignore_ascii_case(door) && !rest.first().is_some_and(goes_on)
 }
 
 /// A tree of patterns, each with a value; finds every value whose pattern matches a path, at a cost that grows with the
@@ -166,5 +182,22 @@ impl<T> PathTree<T> {
         let by_literal = self.literal(segment).is_some_and(|child| child.walk(after, accept));
         by_literal
             || (!segment.is_empty() && self.one.as_ref().is_some_and(|child| child.walk(after, accept)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_near;
+
+    #[test]
+    fn neighbours_of_a_door() {
+        for near in ["/hook", "/Hook", "/hook/", "/hook.json", "/hook/x", "/HOOK;a=b", "/hook%2e"] {
+            assert!(is_near("/hook", near) && is_near("/hook/", near), "{near}");
+        }
+        for far in ["/", "/hoo", "/hooks", "/hook-2", "/hook_2", "/a/hook"] {
+            assert!(!is_near("/hook", far), "{far}");
+        }
+        assert!(is_near("/", "/"));
+        assert!(!is_near("/", "/login"));
     }
 }

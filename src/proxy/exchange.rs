@@ -16,7 +16,7 @@ use super::forward::{self, Content};
 use super::held::Held;
 use super::peer::{Connected, Peer, Scheme};
 use super::record::Record;
-use super::upload::{Upload, UploadState};
+use super::upload::{Trailers, Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
 use crate::client_addr::{AddrGroup, ClientAddr};
@@ -70,7 +70,7 @@ pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: 
         }
         Ok(Judged::Admitted(mut admitted)) => {
             record.set_scope(admitted.scope().cloned());
-            upload(&live, body)
+            upload(&live, body, &record.trail)
                 .and_then(|upload| forward(&live, &mut admitted, parts, upload, peer, &mut record))
         }
     };
@@ -102,11 +102,12 @@ fn still_good(
 type Uploading = (Upload, Option<Arc<UploadState>>);
 
 /// A body that streams to the CRM.
-fn upload(live: &Live, body: Incoming) -> Result<Uploading, Denial> {
+fn upload(live: &Live, body: Incoming, trail: &Trail) -> Result<Uploading, Denial> {
     if body.size_hint().exact().is_some_and(|length| length > live.body_limit) {
         return Err(Denial::BodyTooLarge);
     }
-    Ok(Upload::new(body, live.body_limit, live.timeouts.request_body_idle))
+    let trailers = if trail.webhook.is_some() { Trailers::Dropped } else { Trailers::Forwarded };
+    Ok(Upload::new(body, live.body_limit, live.timeouts.request_body_idle, trailers))
 }
 
 /// A request whose body is held until it is judged.
@@ -121,13 +122,16 @@ struct Holding {
 impl Holding {
     async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
         let Self { unproved, live, peer, parts, body } = self;
-        let (limit, idle) = (unproved.body_limit(), live.timeouts.request_body_idle);
+        let limit = unproved.body_limit();
         let proxy = Arc::clone(record.proxy());
         let group = record.trail.client.map_or_else(|| AddrGroup::of(peer.ip), ClientAddr::group);
-        let held = match Held::read(body, limit, idle, (&proxy.room, group)).await {
+        let held = match Held::read(body, limit, &live.timeouts, (&proxy.room, group)).await {
             Ok(held) => held,
             Err(denial) => return respond::refuse(record, denial),
         };
+        if let Some(state) = &held.state {
+            record.set_upload(Arc::clone(state));
+        }
         // What a key may do is asked of the gate of this moment.
         let live = match unproved {
             Unproved::Call(_) => proxy.live.load_full(),

@@ -13,12 +13,10 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::upload::{Upload, UploadState};
+use super::upload::{Trailers, Upload, UploadState};
 use crate::client_addr::AddrGroup;
+use crate::config::Timeouts;
 use crate::denial::Denial;
-
-/// A held body must be whole within this time, however much of it has come: memory is not a place to stay.
-const WHOLE_WITHIN: Duration = Duration::from_secs(20);
 
 /// A body's memory grows by this much, in bytes.
 const GROWTH: usize = 4 * 1024;
@@ -93,7 +91,8 @@ impl Drop for Taken {
 }
 
 impl Held {
-    /// Reads a whole body of at most `limit` bytes, with the pace that every upload must have. Trailers are dropped: no
+    /// Reads a whole body of at most `limit` bytes, with the pace that every upload must have, and within
+    /// [`Timeouts::held_body`] however much of it has come: memory is not a place to stay. Trailers are dropped: no
     /// signature covers them.
     ///
     /// # Errors
@@ -102,12 +101,12 @@ impl Held {
     pub async fn read(
         body: Incoming,
         limit: u64,
-        idle: Duration,
+        timeouts: &Timeouts,
         (room, group): (&Arc<Room>, AddrGroup),
     ) -> Result<Self, Denial> {
         let taken = Taken::nothing(Arc::clone(room), group);
-        let whole = Self::whole(body, limit, idle, taken);
-        timeout(WHOLE_WITHIN, whole).await.unwrap_or(Err(Denial::BodyTooSlow))
+        let whole = Self::whole(body, limit, timeouts.request_body_idle, taken);
+        timeout(timeouts.held_body, whole).await.unwrap_or(Err(Denial::BodyTooSlow))
     }
 
     async fn whole(body: Incoming, limit: u64, idle: Duration, mut taken: Taken) -> Result<Self, Denial> {
@@ -115,11 +114,11 @@ impl Held {
         if expected.is_some_and(|bytes| bytes > limit) {
             return Err(Denial::BodyTooLarge);
         }
-        let (mut upload, state) = Upload::new(body, limit, idle);
+        let (mut upload, state) = Upload::new(body, limit, idle, Trailers::Dropped);
         let mut bytes = Vec::new();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await {
             let broken = || state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
-            let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| broken())?.into_data() else { break };
             // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
             let needed = bytes.len() + data.len();
             if needed > bytes.capacity() {

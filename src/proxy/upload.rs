@@ -44,6 +44,16 @@ pub struct Streaming {
     timer: Timer,
     due: Instant,
     started: Instant,
+    trailers: Trailers,
+}
+
+/// What becomes of fields behind a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They go on, if they say nothing that a head must say.
+    Forwarded,
+    /// They are left out: a webhook's proof does not cover them.
+    Dropped,
 }
 
 /// What others may know of an upload.
@@ -74,7 +84,12 @@ pub struct UploadBroke;
 
 impl Upload {
     /// Streams `body`, unless there is none.
-    pub fn new(body: Incoming, limit: u64, idle: Duration) -> (Self, Option<Arc<UploadState>>) {
+    pub fn new(
+        body: Incoming,
+        limit: u64,
+        idle: Duration,
+        trailers: Trailers,
+    ) -> (Self, Option<Arc<UploadState>>) {
         if body.is_end_stream() {
             return (Self::Empty, None);
         }
@@ -88,6 +103,7 @@ impl Upload {
             timer: Timer::default(),
             due: started + idle,
             started,
+            trailers,
         };
         (Self::Streaming(Box::new(streaming)), Some(state))
     }
@@ -188,6 +204,10 @@ impl Streaming {
                 Poll::Ready(None)
             }
             Some(Err(_)) => self.broke(UploadEnd::Broken),
+            Some(Ok(frame)) if frame.is_trailers() && self.trailers == Trailers::Dropped => {
+                self.state.ended(UploadEnd::Whole);
+                Poll::Ready(None)
+            }
             Some(Ok(frame)) => match self.judge(&frame) {
                 Ok(()) => {
                     // With a known length hyper stops polling at the last byte.

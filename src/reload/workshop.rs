@@ -32,7 +32,7 @@ pub struct Workshop {
     /// What open connections carry.
     pub lifelines: Arc<Lifelines>,
     /// Which deliveries each webhook has seen.
-    pub seen: DashMap<Arc<str>, Arc<Deliveries>>,
+    pub seen: DashMap<(Box<str>, Option<Box<str>>), Arc<Deliveries>>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
     /// The bots whose webhook is watched at Telegram.
@@ -67,7 +67,7 @@ impl Workshop {
                 || gate.routes.iter().any(|route| **route.stats.name() == *name)
         });
         let has_webhook = |name: &str| config.webhooks.iter().any(|webhook| *webhook.name == *name);
-        self.seen.retain(|name, _| has_webhook(name));
+        self.seen.retain(|memory, _| config.webhooks.iter().any(|webhook| memory_of(webhook) == *memory));
         self.metrics.retain_webhooks(has_webhook);
         self.telegram.follow(&config.webhooks);
         self.metrics.retain_senders(|name| {
@@ -91,7 +91,7 @@ impl Workshop {
                 allow_from: Allowlist::new(webhook.allow_from.clone()),
                 upstream_path: webhook.upstream_path.clone(),
                 body_limit: webhook.body_limit,
-                seen: Arc::clone(&self.seen.entry((*webhook.name).into()).or_default()),
+                seen: Arc::clone(&self.seen.entry(memory_of(webhook)).or_default()),
                 senders: webhook.senders.as_ref().map(|rules| self.senders(&webhook.name, rules)),
                 stats: self.metrics.route(&webhook.name),
                 deliveries: self.metrics.webhook(&webhook.name, webhook.sender.secrets()),
@@ -124,4 +124,9 @@ impl Workshop {
             failure_rate: config.limits.per_address_failures,
         }
     }
+}
+
+/// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
+fn memory_of(webhook: &config::Webhook) -> (Box<str>, Option<Box<str>>) {
+    (webhook.name.clone(), webhook.telegram.as_ref().map(|telegram| telegram.bot_id().into()))
 }

@@ -8,7 +8,7 @@ use crate::clock::WallTime;
 
 /// A failure is still going on if it is at most this old: Telegram tries an update that waits again within two minutes, and
 /// an hour only where it was told so.
-const RECENT: Duration = Duration::from_secs(600);
+pub(super) const RECENT: Duration = Duration::from_secs(600);
 /// More updates that wait than this are a queue that grows.
 const MANY_PENDING: u64 = 100;
 

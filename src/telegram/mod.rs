@@ -68,6 +68,11 @@ impl Bot {
         Some(Ok(Self { webhook: (*webhook.name).into(), url, secret, settings }))
     }
 
+    /// True if Telegram should send the same secret for both.
+    fn has_secret_of(&self, other: &Self) -> bool {
+        self.secret.matches(other.secret.expose())
+    }
+
     /// A text of somebody else's that can be shown: without the token and the secret, without control characters, not
     /// endless.
     pub fn masked(&self, text: &str) -> String {

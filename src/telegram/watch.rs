@@ -16,7 +16,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::Bot;
 use super::api::{self, ApiError, Pending, Registered, WebhookInfo};
-use crate::clock::{Clock, Moment};
+use super::health::{RECENT, since};
+use crate::clock::{Clock, Moment, Now, WallTime};
 use crate::config;
 use crate::config::telegram::Drift;
 use crate::metrics::{BotStats, Metrics};
@@ -25,6 +26,9 @@ use crate::metrics::{BotStats, Metrics};
 const LEAST_WAIT: Duration = Duration::from_secs(60);
 /// The wait doubles up to this: two that both insist must not call Telegram for ever.
 const MOST_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// What Telegram's words for a refused secret hold: 429 is what many of them get.
+const REFUSALS: [&str; 2] = ["401", "429"];
 
 /// All bots that are watched. Reloads change them while it runs.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Post {
     pace: Arc<Mutex<Pace>>,
     /// The last look failed, and that was said.
     is_blind: AtomicBool,
+    /// Telegram was told another secret than the one that is in force since a reload.
+    is_stale: AtomicBool,
 }
 
 /// Why a webhook is set anew.
@@ -55,7 +61,11 @@ enum Why {
     /// Telegram delivers elsewhere or nowhere.
     Url,
     /// Deliveries come without a secret. Strangers can make it look so, but only until Telegram was called once or twice.
-    Secret,
+    NoSecret,
+    /// Another secret is in force.
+    NewSecret,
+    /// Telegram says that its deliveries are refused.
+    Refused,
 }
 
 impl Watch {
@@ -86,6 +96,9 @@ impl Watch {
         if let Some(same) = old.filter(|post| post.bot == bot) {
             return Some(Arc::clone(same));
         }
+        let another_secret = |post: &&Arc<Post>| !post.bot.has_secret_of(&bot);
+        let is_stale = old.is_some_and(|post| post.is_stale.load(Ordering::Relaxed))
+            || old.filter(another_secret).is_some();
         Some(Arc::new(Post {
             every: watch.every,
             drift: watch.drift,
@@ -93,6 +106,7 @@ impl Watch {
             bell: Notify::new(),
             pace: old.map(|post| Arc::clone(&post.pace)).unwrap_or_default(),
             is_blind: AtomicBool::new(false),
+            is_stale: AtomicBool::new(is_stale),
             bot,
         }))
     }
@@ -144,7 +158,7 @@ impl Post {
         loop {
             let rung = tokio::select! {
                 _ = due.tick() => None,
-                () = self.bell.notified() => Some(Why::Secret),
+                () = self.bell.notified() => Some(Why::NoSecret),
             };
             if let Err(error) = self.look(rung, &clock).await {
                 self.stats.watch_failures.inc();
@@ -161,26 +175,34 @@ impl Post {
     async fn look(&self, rung: Option<Why>, clock: &Clock) -> Result<(), ApiError> {
         let info = api::webhook_info(&self.bot).await?;
         self.tell(&info);
-        let why = match info.registered {
-            Registered::Here => rung,
-            Registered::Elsewhere(_) | Registered::Nowhere => Some(Why::Url),
+        let Some(why) = self.why(&info, clock).or(rung).filter(|_| self.drift == Drift::Reassert) else {
+            return Ok(());
         };
-        let Some(why) = why.filter(|_| self.drift == Drift::Reassert) else { return Ok(()) };
-        if !self.pace.lock().take(why, clock.monotonic()) {
+        if !self.pace.lock().take(why, clock.now()) {
             return Ok(());
         }
         api::set_webhook(&self.bot, Pending::Kept).await?;
+        self.is_stale.store(false, Ordering::Relaxed);
         self.stats.reasserted.inc();
-        match why {
-            Why::Url => {
-                tracing::warn!(webhook = %self.bot.webhook, "somebody else had set the bot's webhook; it is set anew")
-            }
-            Why::Secret => {
-                tracing::warn!(webhook = %self.bot.webhook, "deliveries came without a secret; the bot's webhook is set anew")
-            }
-        }
+        tracing::warn!(webhook = %self.bot.webhook, "{}; the bot's webhook is set anew", why.words());
         self.tell(&api::webhook_info(&self.bot).await?);
         Ok(())
+    }
+
+    /// Why it should be set anew, as far as Telegram and the configuration tell.
+    fn why(&self, info: &WebhookInfo, clock: &Clock) -> Option<Why> {
+        if info.registered != Registered::Here {
+            return Some(Why::Url);
+        }
+        if self.is_stale.load(Ordering::Relaxed) {
+            return Some(Why::NewSecret);
+        }
+        let (failed, message) = info.last_error.as_ref()?;
+        // An error of before the last time says nothing of what was set then.
+        let is_fresh = self.pace.lock().set_at.is_none_or(|set| set.unix_secs() < failed.unix_secs());
+        let is_going_on = since(*failed, clock.wall()) <= RECENT;
+        let is_refusal = REFUSALS.iter().any(|status| message.contains(status));
+        (is_fresh && is_going_on && is_refusal).then_some(Why::Refused)
     }
 
     fn tell(&self, info: &WebhookInfo) {
@@ -196,6 +218,7 @@ impl Post {
 #[derive(Debug, Default)]
 struct Pace {
     last: Option<Moment>,
+    set_at: Option<WallTime>,
     url: Backoff,
     secret: Backoff,
 }
@@ -206,19 +229,33 @@ struct Backoff {
     wait: Duration,
 }
 
+impl Why {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Url => "somebody else had set it",
+            Self::NoSecret => "deliveries came without a secret",
+            Self::NewSecret => "another secret is in force",
+            Self::Refused => "deliveries of Telegram's were refused",
+        }
+    }
+}
+
 impl Pace {
     /// True if it may be done now; then it counts as done.
-    fn take(&mut self, why: Why, now: Moment) -> bool {
+    fn take(&mut self, why: Why, Now { monotonic: now, wall }: Now) -> bool {
         if self.last.is_some_and(|last| now.since(last) < LEAST_WAIT) {
             return false;
         }
         let backoff = match why {
             Why::Url => &mut self.url,
-            Why::Secret => &mut self.secret,
+            Why::NoSecret | Why::Refused => &mut self.secret,
+            // Somebody's doing, and no more often than that.
+            Why::NewSecret => &mut Backoff::default(),
         };
         let taken = backoff.take(now);
         if taken {
             self.last = Some(now);
+            self.set_at = Some(wall);
         }
         taken
     }
@@ -242,8 +279,9 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn at(secs: u64) -> Moment {
-        Moment::from_nanos(secs * 1_000_000_000)
+    fn at(secs: u64) -> Now {
+        let wall = WallTime::from_unix_secs(i64::try_from(secs).unwrap());
+        Now { monotonic: Moment::from_nanos(secs * 1_000_000_000), wall }
     }
 
     /// The seconds at which it is done, if it is needed at every second.
@@ -265,9 +303,9 @@ mod tests {
     #[test]
     fn strangers_do_not_delay_a_wrong_url() {
         let mut pace = Pace::default();
-        let last = done(&mut pace, Why::Secret, 2_000).pop().unwrap();
+        let last = done(&mut pace, Why::NoSecret, 2_000).pop().unwrap();
         assert_eq!(last, 1_800);
-        assert!(!pace.take(Why::Secret, at(2_001)));
+        assert!(!pace.take(Why::NoSecret, at(2_001)));
         assert!(pace.take(Why::Url, at(2_001)));
         assert!(!pace.take(Why::Url, at(2_060)), "whatever the reason, not twice in a minute");
     }

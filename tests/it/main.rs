@@ -24,6 +24,7 @@ mod crm_packs;
 mod cut;
 mod deliveries;
 mod documents;
+mod doors;
 mod editing;
 mod forwarding;
 mod found;

@@ -56,7 +56,7 @@ fn a_webhook_that_the_crm_took_is_set_anew_once() {
     becomes(&gateway, "registered", 0.0);
     api.is_called(2);
     assert_eq!(api.set().len(), 1);
-    assert!(search(gateway).contains("somebody else had set the bot's webhook"));
+    assert!(search(gateway).contains("somebody else had set it; the bot's webhook is set anew"));
 }
 
 #[test]
@@ -88,6 +88,44 @@ fn deliveries_without_a_secret_ring() {
     becomes(&gateway, "reasserted_total", 1.0);
     assert_eq!(api.set().len(), 1, "once for all of them");
     assert!(search(gateway).contains("deliveries came without a secret"));
+}
+
+#[test]
+fn another_secret_is_told_to_telegram() {
+    let (crm, api) = (Crm::usual(), BotApi::start());
+    api.tells(&json!({"url": HERE}));
+    let hook =
+        "[[webhook]]\nname = \"bot\"\npath = \"/bot\"\nsender = \"telegram\"\nsecrets = [\"file:hook\"]\n";
+    let mut plan = Plan::before(&crm).with(&format!("{hook}{}", api.section("watch = \"1s\"")));
+    plan.environment = vec![("BOT_TOKEN", TOKEN.to_owned())];
+    let gateway = plan.file("hook", SECRET).start();
+    becomes(&gateway, "registered", 1.0);
+    api.is_called(2);
+    assert_eq!(api.set().len(), 0, "as it stands it is right");
+    let other = "MARKED-another_secret-0123456789abc";
+    std::fs::write(gateway.folder.path().join("hook"), other).unwrap();
+    becomes(&gateway, "reasserted_total", 1.0);
+    assert_eq!(api.set()[0]["secret_token"], other);
+    api.is_called(2);
+    assert_eq!(api.set().len(), 1);
+    assert!(search(gateway).contains("another secret is in force"));
+}
+
+#[test]
+fn refusals_that_telegram_reports_are_mended() {
+    let (crm, api) = (Crm::usual(), BotApi::start());
+    let now = sidelock::clock::Clock::system().wall().unix_secs();
+    let refused = |at: i64| json!({"url": HERE, "last_error_date": at, "last_error_message": "Wrong response from the webhook: 401 Unauthorized"});
+    api.tells(&refused(now - 3600));
+    let gateway = watched(&crm, &api, "watch = \"1s\"");
+    becomes(&gateway, "registered", 1.0);
+    api.is_called(2);
+    assert_eq!(api.set().len(), 0, "that was an hour ago");
+    api.tells(&refused(now - 5));
+    becomes(&gateway, "reasserted_total", 1.0);
+    api.is_called(2);
+    assert_eq!(api.set().len(), 1, "what was before it was set says nothing");
+    assert!(search(gateway).contains("deliveries of Telegram's were refused"));
 }
 
 #[test]

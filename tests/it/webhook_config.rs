@@ -141,3 +141,36 @@ fn captured_deliveries_and_a_configured_webhook() {
     assert!(verdict("bot", "2026-01-01T00:00:00Z").contains("webhook_secret_wrong"));
     assert!(verdict("bto", "1").contains("no webhook is called 'bto'; known: bot"));
 }
+
+#[test]
+fn doors_that_are_open_or_shut_for_ever() {
+    let here = "sender = \"telegram\"\nsecrets = [\"env:LONG\"]\nupstream_path = \"/inner\"\n\n";
+    for (rest, said) in [
+        (
+            "[[route]]\npath = \"/inner\"\naccess = \"public\"",
+            "the CRM may take this path for that of the webhook 'x'",
+        ),
+        ("[[route]]\npath = \"/X/\"\naccess = \"public\"", "delivers without a proof"),
+        ("[[route]]\npath = \"/x\"\naccess = \"public\"", "the webhook 'x' answers here, this route never"),
+        (
+            "[[webhook]]\nname = \"y\"\npath = \"/y\"\npath_prefix = \"/x\"\nsecrets = [\"env:LONG\"]\nupstream_path = \"/z\"",
+            "ends with '/'",
+        ),
+    ] {
+        let (text, code) = check(&format!("{here}{rest}"));
+        assert!(text.contains(said) && code != Some(0), "{rest}: {code:?} {text}");
+    }
+    for rest in
+        ["[[route]]\npath = \"/**\"\naccess = \"public\"", "[[route]]\npath = \"/inner\"\naccess = \"key\""]
+    {
+        let (text, code) = check(&format!("{here}{rest}"));
+        assert_eq!(code, Some(0), "{text}");
+    }
+    let (text, code) = check(
+        "path_prefix = \"/p/\"\nsecrets = [\"env:LONG\"]\nupstream_path = \"/a\"\n\n[[webhook]]\nname = \"y\"\npath = \"/p/y\"\nsender = \"github\"\nsecrets = [\"env:LONG\"]",
+    );
+    assert!(text.contains("has some of the same paths") && code == Some(3), "{text}");
+    let ended = "sender = \"github\"\nsecrets = [{ secret = \"env:LONG\", until = 2020-01-01T00:00:00Z }]";
+    let (text, code) = check(ended);
+    assert!(text.contains("its secrets have ended") && code == Some(3), "{text}");
+}
