@@ -367,3 +367,12 @@ fn discord_asks_in_two_ways_and_an_event_is_no_question() {
     assert_eq!(response(r#"{"type":2}"#), Value::Null);
     assert_eq!(response(r#"{"type":1,"type":1}"#), Value::Null);
 }
+
+#[test]
+fn a_secret_that_is_none_of_the_schemes_is_told() {
+    let mut entry = vectors().into_iter().find(|it| it["preset"] == "standard-webhooks").unwrap();
+    entry["secrets"] = json!(["whsec_!!"]);
+    let (verdicts, _, _) = verify(&lines(&[entry]), &[]);
+    let detail = verdicts[0]["detail"].as_str().unwrap();
+    assert!(detail.ends_with("secret 0 is of no use: the secret is not base64"), "{detail}");
+}

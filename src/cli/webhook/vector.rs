@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Unreadable, described};
 use crate::clock::{Clock, WallTime};
+use crate::credential::webhook::description::{Description, Verify};
 use crate::credential::webhook::{Delivery, LiveSecret, Proved, Sender};
 use crate::denial::DeliveryFault;
 use crate::secret::Secret;
@@ -50,20 +51,31 @@ pub(super) fn verdict(
         None if entry.get("now_unix").is_none() => Clock::system().wall(),
         None => return Err(unreadable("'now_unix' is not a number of seconds".to_owned())),
     };
+    let mut useless = Vec::new();
     let proved = match configured {
         Some(sender) => prove(sender, &captured, now),
         None => {
             let secrets = secrets(entry.get("secrets")).map_err(|message| unreadable(message.to_owned()))?;
             let (description, settings) = described::sender(entry).map_err(unreadable)?;
+            useless = useless_secrets(&description, &secrets);
             prove(&Sender::new(description, settings, secrets), &captured, now)
         }
     };
     Ok(match proved {
         Ok(proved) => accepted(&id, &proved),
         Err(fault) => {
-            json!({ "id": id, "verdict": "reject", "reason": fault.reason(), "detail": fault.to_string() })
+            let detail = std::iter::once(fault.to_string()).chain(useless).collect::<Vec<_>>().join("; ");
+            json!({ "id": id, "verdict": "reject", "reason": fault.reason(), "detail": detail })
         }
     })
+}
+
+/// What is said of secrets that are no keys in the sender's scheme: nothing is ever proved by them.
+fn useless_secrets(description: &Description, secrets: &[LiveSecret]) -> Vec<String> {
+    let Verify::Signature(signed) = &description.verify else { return Vec::new() };
+    let error = |live: &LiveSecret| signed.key_bytes(&live.secret).err();
+    let errors = secrets.iter().enumerate().filter_map(|(at, live)| Some((at, error(live)?)));
+    errors.map(|(at, error)| format!("secret {at} is of no use: {error}")).collect()
 }
 
 fn accepted(id: &Value, proved: &Proved) -> Value {
