@@ -22,6 +22,9 @@ use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
+/// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
+pub type MemoryName = (Box<str>, Option<Box<str>>);
+
 /// What snapshots are made with.
 #[derive(Debug)]
 pub struct Workshop {
@@ -32,7 +35,7 @@ pub struct Workshop {
     /// What open connections carry.
     pub lifelines: Arc<Lifelines>,
     /// Which deliveries each webhook has seen.
-    pub seen: DashMap<(Box<str>, Option<Box<str>>), Arc<Deliveries>>,
+    pub seen: DashMap<MemoryName, Arc<Deliveries>>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
     /// The bots whose webhook is watched at Telegram.
@@ -126,7 +129,6 @@ impl Workshop {
     }
 }
 
-/// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
-fn memory_of(webhook: &config::Webhook) -> (Box<str>, Option<Box<str>>) {
+fn memory_of(webhook: &config::Webhook) -> MemoryName {
     (webhook.name.clone(), webhook.telegram.as_ref().map(|telegram| telegram.bot_id().into()))
 }

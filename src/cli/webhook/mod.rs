@@ -38,8 +38,8 @@ struct Verify {
     /// The time to judge at, as Unix seconds or RFC 3339, in place of each delivery's own
     #[arg(long, value_name = "TIME", value_parser = moment)]
     now: Option<WallTime>,
-    /// A webhook of the configuration, in place of the senders and secrets in the file. Judged is what proves a delivery;
-    /// not judged are 'allow_from', 'methods', 'path', 'body' and whether it was seen before
+    /// A webhook of the configuration, in place of the senders and secrets in the file. Only the proof is judged: not
+    /// addresses, methods, paths and sizes, and not whether it was seen before
     #[arg(long, value_name = "NAME")]
     webhook: Option<String>,
 }
