@@ -23,7 +23,7 @@ use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
 /// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
-pub type MemoryName = (Box<str>, Option<Box<str>>);
+pub(super) type MemoryName = (Box<str>, Option<Box<str>>);
 
 /// What snapshots are made with.
 #[derive(Debug)]
