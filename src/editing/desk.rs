@@ -1,7 +1,7 @@
 //! A key file on the desk: read, locked, to be changed once.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub enum Purpose {
     Look,
     /// A change.
     Change,
+    /// A change that may be the first: a key file that is not there yet is made, empty, for its owner alone.
+    Beginning,
 }
 
 /// A key file that was read, with its configuration.
@@ -136,6 +138,11 @@ pub enum ApplyError {
     Write(std::io::Error),
 }
 
+/// Where it cannot be made, reading it tells why.
+fn begin(path: &Path) {
+    drop(std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path));
+}
+
 impl Desk {
     /// Reads the configuration and the key file; for a change it takes the lock first.
     ///
@@ -147,8 +154,11 @@ impl Desk {
         let mut hold = Hold::Looking;
         let mut target = PathBuf::new();
         if let Some(path) = &path {
+            if purpose == Purpose::Beginning {
+                begin(path);
+            }
             target = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if purpose == Purpose::Change {
+            if purpose != Purpose::Look {
                 hold = Hold::on(&target)?;
                 // What was read before the lock was had may be out of date.
                 loading = load(config, environment);

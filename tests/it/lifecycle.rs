@@ -1,5 +1,7 @@
 //! `sidelock keys`: each verb, and what it refuses.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::gateway::TestKey;
 use crate::support::office::{Office, said};
 
@@ -52,6 +54,18 @@ fn created_with_everything_and_shown_once() {
     let before = office.keys();
     let again = office.refused(&["keys", "create", "--title", "f", "--scope", "read", "--output", "new.key"]);
     assert!(again.contains("nothing was changed") && office.keys() == before, "{again}");
+}
+
+#[test]
+fn the_first_key_makes_the_file() {
+    let office = Office::with("");
+    std::fs::remove_file(office.path("keys.toml")).unwrap();
+    assert!(said(&office.run(&["keys", "list"])).contains("cannot be read"));
+    assert!(!office.path("keys.toml").exists(), "looking makes nothing");
+    let (id, _) = create(&office, "First", &[]);
+    assert!(office.keys().contains(&id));
+    let mode = std::fs::metadata(office.path("keys.toml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub(super) struct Opts {
 }
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
-    let bench = Bench::open(path, if opts.print { Purpose::Look } else { Purpose::Change })?;
+    let bench = Bench::open(path, if opts.print { Purpose::Look } else { Purpose::Beginning })?;
     let key = PlainKey::generate().map_err(|error| Failure::Failed(error.to_string()))?;
     let new = opts.new_key(&key, &bench)?;
     let draft = bench.draft(&Work::default().with_new(new.clone()))?;

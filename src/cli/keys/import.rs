@@ -93,7 +93,7 @@ enum Refusal {
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let text = read(opts.file.as_deref())?;
-    let bench = Bench::open(path, Purpose::Change)?;
+    let bench = Bench::open(path, Purpose::Beginning)?;
     let (given, mut refused) = split(&text, opts.lines);
     refused.extend(bench.refuse(&given));
     if !refused.is_empty() {
