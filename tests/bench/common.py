@@ -83,6 +83,7 @@ access = "public"
 [limits]
 per_key = "1000000/s"
 per_address_failures = "1000000/s"
+connections_per_address = 10000
 
 # Long, because everything is slow under valgrind.
 [timeouts]
