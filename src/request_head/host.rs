@@ -4,6 +4,9 @@ use http::{HeaderMap, Version, header};
 
 use crate::denial::{Ambiguity, Denial};
 
+/// Most bytes of a name (RFC 1035 section 2.3.4).
+const LONGEST: usize = 255;
+
 /// The value of the one `Host` field; empty for HTTP/1.0 without one.
 ///
 /// # Errors
@@ -27,13 +30,17 @@ pub fn is_host(text: &str) -> bool {
         };
         return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port_part(port));
     }
-    // Short texts: a plain loop is quicker than a search.
-    let name_end = text.bytes().position(|byte| byte == b':').unwrap_or(text.len());
-    let (name, port) = text.split_at(name_end);
-    let name_ok = !name.is_empty()
-        && name.len() <= 255
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
-    name_ok && (port.is_empty() || is_port_part(port))
+    // One pass over a short text: no label is empty, but the last may be.
+    let mut last = b'.';
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b':' => return at > 0 && at <= LONGEST && text.get(at..).is_some_and(is_port_part),
+            b'.' if last == b'.' => return false,
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') => last = byte,
+            _ => return false,
+        }
+    }
+    (1..=LONGEST).contains(&text.len())
 }
 
 fn is_port_part(text: &str) -> bool {
@@ -50,13 +57,21 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in ["crm.example", "crm.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443", "my_crm"]
-        {
+        for good in [
+            "crm.example",
+            "crm.example:8080",
+            "127.0.0.1:1",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "my_crm",
+            "crm.example.",
+            "crm.example.:1",
+        ] {
             assert!(is_host(good), "{good}");
         }
         for bad in [
             "", "a b", "a,b", "a/b", "u@a", "a:", "a:99999", "a:1:2", "[::1", "[::1]x", "[zz]", "::1", "a\t",
-            "a:+1", "a?b", "a#b", "a\\b", "a%41",
+            "a:+1", "a?b", "a#b", "a\\b", "a%41", "..", ".a", "a..b", ".", ":80",
         ] {
             assert!(!is_host(bad), "{bad}");
         }

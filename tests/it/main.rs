@@ -46,3 +46,4 @@ mod webhook_config;
 mod webhook_replay;
 mod webhook_verify;
 mod webhooks;
+mod wire_requests;
