@@ -260,8 +260,9 @@ fn answer(
         forward::insert(response.headers_mut(), SUNSET, &date);
     }
     let idle = match forward::response(response.headers_mut(), id) {
-        Content::Events => timeouts.stream_idle,
-        Content::Other => timeouts.upstream_body_idle,
+        Ok(Content::Events) => timeouts.stream_idle,
+        Ok(Content::Other) => timeouts.upstream_body_idle,
+        Err(denial) => return respond::refuse(record, denial),
     };
     record.answered(response.status(), None);
     response.map(|body| Answer::streaming(body, record, lease, idle))

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use super::peer::{Peer, Scheme, X_FORWARDED_PROTO};
 use super::upstream::Upstream;
 use crate::client_addr::ClientAddr;
+use crate::denial::Denial;
 use crate::gate::{Admitted, Trail};
 use crate::outcome::Caller;
 use crate::request_head::fields::{Kind, kind_of};
@@ -111,8 +112,12 @@ pub enum Content {
 }
 
 /// Takes out what ends at this hop (RFC 9110 section 7.6.1), also what `Connection` names, and puts the id in.
-pub fn response(headers: &mut HeaderMap, id: HeaderValue) -> Content {
+///
+/// # Errors
+/// [`Denial::UpstreamBroken`] if two parsers could see two bodies.
+pub fn response(headers: &mut HeaderMap, id: HeaderValue) -> Result<Content, Denial> {
     let mut content = Content::Other;
+    let mut framed = false;
     let mut ends_here: Vec<HeaderName> = Vec::new();
     for (name, value) in headers.iter() {
         match kind_of(name.as_str()) {
@@ -120,18 +125,30 @@ pub fn response(headers: &mut HeaderMap, id: HeaderValue) -> Content {
                 ends_here.push(name.clone());
                 ends_here.extend(nominated(headers));
             }
-            Kind::TransferEncoding | Kind::Upgrade | Kind::HopByHop | Kind::Expect | Kind::Identity => {
+            Kind::ContentLength => frame(&mut framed, value.as_bytes().iter().all(u8::is_ascii_digit))?,
+            Kind::TransferEncoding => {
+                frame(&mut framed, value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))?;
                 ends_here.push(name.clone());
             }
+            Kind::Upgrade | Kind::HopByHop | Kind::Expect | Kind::Identity => ends_here.push(name.clone()),
             Kind::Plain if *name == header::CONTENT_TYPE && is_events(value) => content = Content::Events,
-            Kind::Plain | Kind::ContentLength | Kind::Forwarding | Kind::MethodOverride => {}
+            Kind::Plain | Kind::Forwarding | Kind::MethodOverride => {}
         }
     }
     for name in &ends_here {
         headers.remove(name);
     }
     headers.insert(X_REQUEST_ID, id);
-    content
+    Ok(content)
+}
+
+/// One field says how long a body is, in the one way in which it can be said.
+const fn frame(framed: &mut bool, is_plain: bool) -> Result<(), Denial> {
+    if *framed || !is_plain {
+        return Err(Denial::UpstreamBroken);
+    }
+    *framed = true;
+    Ok(())
 }
 
 fn is_events(kind: &HeaderValue) -> bool {

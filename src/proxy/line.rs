@@ -29,6 +29,10 @@ use crate::denial::Denial;
 /// any other number is an allocation and a fill per response.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
 
+/// Most bytes that are read until the head of the final answer is there, the beginning of its body included, of which one
+/// read can bring 400 KiB. Interim answers come without end from a CRM that is broken.
+const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
+
 /// A connection to the CRM.
 pub struct Line {
     sender: SendRequest<Upload>,
@@ -139,12 +143,14 @@ impl Line {
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + 'a {
         let mut sending = Box::pin(self.sender.try_send_request(request));
         let (mut seen, mut due) = (0, sent + limit);
+        self.wake.allow(MOST_BYTES_TO_HEAD);
         std::future::poll_fn(move |cx| {
             if let Some(upload) = upload {
                 upload.tell(cx.waker());
             }
             self.drive(cx);
             if let Poll::Ready(answered) = sending.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                self.wake.allow(u64::MAX);
                 return Poll::Ready(answered.map_err(|error| Failure::of(error, upload)));
             }
             while self.patience.poll(cx, due).is_ready() {

@@ -18,9 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::download::Answer;
-use super::forward;
 use super::record::{Moved, Record};
 use super::upstream::Lease;
+use super::{forward, respond};
 use crate::denial::{Ambiguity, Denial};
 use crate::outcome::Ending;
 
@@ -88,14 +88,16 @@ impl Handshake {
         idle: Duration,
         mut record: Box<Record>,
     ) -> Response<Answer> {
+        let id = record.request_id.header_value();
+        if let Err(denial) = forward::response(response.headers_mut(), id) {
+            return respond::refuse(record, denial);
+        }
         let crm = hyper::upgrade::on(&mut response);
         lease.release();
         record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
         record.leave_connection();
-        let id = record.request_id.header_value();
         let (head, _) = response.into_parts();
         let mut headers = head.headers;
-        forward::response(&mut headers, id);
         self.ask(&mut headers);
         tokio::spawn(async move {
             if let (Ok(client), Ok(crm)) = (self.client.await, crm.await) {

@@ -8,7 +8,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -20,11 +20,17 @@ pub struct Wake {
     /// True until a look finds nothing, and again once something came.
     news: AtomicBool,
     task: Mutex<Waker>,
+    /// Bytes that may still be read before somebody must say that more is wanted.
+    left: AtomicU64,
 }
 
 impl Default for Wake {
     fn default() -> Self {
-        Self { news: AtomicBool::new(true), task: Mutex::new(Waker::noop().clone()) }
+        Self {
+            news: AtomicBool::new(true),
+            task: Mutex::new(Waker::noop().clone()),
+            left: AtomicU64::new(u64::MAX),
+        }
     }
 }
 
@@ -43,6 +49,20 @@ impl Wake {
     /// From now on news goes to `task`.
     pub fn tell(&self, task: &Waker) {
         self.task.lock().clone_from(task);
+    }
+
+    /// From now on at most so many bytes are read; beyond them the stream is broken.
+    pub fn allow(&self, bytes: u64) {
+        self.left.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were read.
+    fn take(&self, bytes: usize) -> io::Result<()> {
+        let left = self.left.load(Ordering::Relaxed);
+        let rest = u64::try_from(bytes).ok().and_then(|bytes| left.checked_sub(bytes));
+        self.left
+            .store(rest.ok_or_else(|| io::Error::other("more came than was asked for"))?, Ordering::Relaxed);
+        Ok(())
     }
 
     fn has_news(&self) -> bool {
@@ -99,8 +119,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Waking<S> {
         }
         // Before the look: what comes during it must not be forgotten.
         me.wake.news.store(false, Ordering::Release);
+        let before = buf.filled().len();
         let read = Pin::new(&mut me.stream).poll_read(&mut Context::from_waker(&me.waker), buf);
         if read.is_ready() {
+            me.wake.take(buf.filled().len().saturating_sub(before))?;
             me.wake.news.store(true, Ordering::Release);
         }
         read

@@ -46,4 +46,5 @@ mod webhook_config;
 mod webhook_replay;
 mod webhook_verify;
 mod webhooks;
+mod wire_answers;
 mod wire_requests;
