@@ -15,7 +15,7 @@ use crate::keys::set::Holder;
 use crate::keys::state::CLASSES;
 use crate::policy::hours::Opening;
 use crate::policy::scope::ScopeName;
-use crate::policy::senders::{Judgement, Sender};
+use crate::policy::senders::{Familiarity, Judgement, Sender};
 
 /// Who sent a request, as far as it is proved.
 #[derive(Clone, Debug, Default)]
@@ -77,21 +77,25 @@ impl RouteStats {
 
 /// One webhook's counters of judged senders, resolved once.
 #[derive(Debug)]
-pub struct SenderStats([IntCounter; 4]);
+pub struct SenderStats {
+    /// In the order of [`Self::LABELS`].
+    counters: [IntCounter; 4],
+    new: IntCounter,
+}
 
 impl SenderStats {
     /// The values of the labels `sender` and `hours`, in the order of the counters.
     pub const LABELS: [(&str, &str); 4] =
         [("expected", "in"), ("expected", "out"), ("unexpected", "in"), ("unexpected", "out")];
 
-    /// Asks for one counter for each of [`Self::LABELS`].
-    pub fn new(counter: impl Fn(&str, &str) -> IntCounter) -> Self {
-        Self(Self::LABELS.map(|(sender, hours)| counter(sender, hours)))
+    /// Asks for one counter for each of [`Self::LABELS`]; `new` counts updates of new accounts.
+    pub fn new(counter: impl Fn(&str, &str) -> IntCounter, new: IntCounter) -> Self {
+        Self { counters: Self::LABELS.map(|(sender, hours)| counter(sender, hours)), new }
     }
 
     /// An update was judged. Blocked senders count as unexpected.
     pub fn judged(&self, judgement: &Judgement) {
-        let [expected_in, expected_out, unexpected_in, unexpected_out] = &self.0;
+        let [expected_in, expected_out, unexpected_in, unexpected_out] = &self.counters;
         let counter = match (judgement.sender, judgement.hours) {
             (Sender::Expected, Opening::In) => expected_in,
             (Sender::Expected, Opening::Out) => expected_out,
@@ -99,6 +103,9 @@ impl SenderStats {
             (Sender::Unexpected | Sender::Blocked, Opening::Out) => unexpected_out,
         };
         counter.inc();
+        if judgement.familiarity == Familiarity::New {
+            self.new.inc();
+        }
     }
 }
 
@@ -267,11 +274,14 @@ mod tests {
     #[test]
     fn each_judgement_counts_once_and_blocked_senders_are_unexpected() {
         let registry = parking_lot::Mutex::new(Vec::new());
-        let stats = SenderStats::new(|sender, hours| {
-            let counter = IntCounter::new("c", "c").unwrap();
-            registry.lock().push((format!("{sender} {hours}"), counter.clone()));
-            counter
-        });
+        let stats = SenderStats::new(
+            |sender, hours| {
+                let counter = IntCounter::new("c", "c").unwrap();
+                registry.lock().push((format!("{sender} {hours}"), counter.clone()));
+                counter
+            },
+            IntCounter::new("n", "n").unwrap(),
+        );
         for (sender, hours, expected) in [
             (Sender::Expected, Opening::In, "expected in"),
             (Sender::Expected, Opening::Out, "expected out"),

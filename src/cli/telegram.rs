@@ -91,6 +91,10 @@ async fn set(bot: &Bot, opts: &SetWebhook) -> Result<(), Failure> {
     match address::look(&bot.settings.public_url).await {
         Err(error) => return Err(Failure::Failed(error.to_string())),
         Ok(Reachability::Public(_)) => {}
+        // A name may lead elsewhere for Telegram; an address does not.
+        Ok(Reachability::Private(ip)) if *bot.settings.public_url.host == *ip.to_string() => {
+            return Err(Failure::Failed(format!("Telegram cannot reach {ip}: it is not a public address")));
+        }
         Ok(Reachability::Private(ip)) => {
             say(&format!(
                 "warning: {} is {ip} here, which Telegram cannot reach",

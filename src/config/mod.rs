@@ -24,6 +24,7 @@ mod timeouts;
 mod upstream;
 mod webhook;
 mod webhook_secret;
+mod webhook_sense;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -166,10 +167,12 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let scopes = scopes::read(root.section("scopes"), pack.as_ref(), credentials.names());
     let senders = Senders::read(&root.section("sender"));
     let public_url = server.as_ref().and_then(|server| server.public_url.clone());
-    let known = webhook::Known { around, senders: &senders, public_url };
+    let pass_headers = upstream.as_ref().map_or(&[][..], |upstream| &upstream.pass_headers);
+    let known = webhook::Known { around, senders: &senders, public_url, pass_headers };
     let webhooks = webhook::read(root.sections("webhook"), &known);
     let routes = route::read(root.sections("route"), public, &webhooks);
     let limits = Limits::read(root.section("limits"));
+    webhook_sense::room(&webhooks, &limits, &root.section("limits"));
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
     let file = keys.file.clone();

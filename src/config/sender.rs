@@ -11,8 +11,11 @@ use super::sender_proof::{one_of, verify};
 use super::source::Source;
 use crate::credential::webhook::crypto::Primitive;
 use crate::credential::webhook::description::{
-    BodyCheck, Charset, Description, Handshake, Id, IdPlace, Replay, Reply, SecretRules, Verify,
+    BodyCheck, Charset, Description, Handshake, Id, IdPlace, Replay, Reply, SecretRules, TimestampPlace,
+    Verify,
 };
+use crate::credential::webhook::json::Pointer;
+use crate::credential::webhook::place::Place;
 use crate::credential::webhook::template::MessageToken;
 
 /// The senders that come with Sidelock.
@@ -122,7 +125,16 @@ fn description(name: &str, section: Section<'_, '_>) -> Option<Description> {
 
 /// What would be believed although nothing proves it.
 fn judge(description: &Description, says_body_is_signed: bool, section: &Section<'_, '_>) {
-    let Verify::Signature(signed) = &description.verify else { return };
+    let signed = match &description.verify {
+        Verify::Signature(signed) => signed,
+        Verify::Token { place: Place::Json(_), .. } => {
+            let message = "a secret in the body is not looked for";
+            let help = "name a header, a query parameter or a path; or let the sender sign".to_owned();
+            section.reading().error(section.span(), message, Some(help));
+            return;
+        }
+        Verify::Token { .. } | Verify::Basic => return,
+    };
     let has = |wanted: fn(&MessageToken) -> bool| signed.message.tokens().iter().any(wanted);
     let refuse = |message: &str, help: &str| {
         section.reading().error(section.span(), message, Some(help.to_owned()));
@@ -132,6 +144,17 @@ fn judge(description: &Description, says_body_is_signed: bool, section: &Section
     }
     if has(|it| *it == MessageToken::Timestamp) && signed.timestamp.is_none() {
         refuse("'msg' has {ts}, but no 'ts' says where it stands", "add 'ts'");
+    }
+    let is_covered = match signed.timestamp.as_ref().map(|timestamp| &timestamp.place) {
+        Some(TimestampPlace::Json(pointer)) => covers(signed.message.tokens(), pointer),
+        Some(TimestampPlace::Header(_) | TimestampPlace::SignatureItem(_)) => false,
+        None => true,
+    };
+    if !is_covered && !has(|it| *it == MessageToken::Timestamp) {
+        // Only a warning: a sender may be like that, and then the memory of deliveries is all there is.
+        let message = "the time stamp is not signed: whoever repeats a delivery can give it another one";
+        let help = "put {ts} into 'msg' if the sender signs it".to_owned();
+        section.reading().warning(section.span(), message, Some(help));
     }
     if has(|it| *it == MessageToken::Id) && !description.ids.iter().any(|id| id.is_signed) {
         refuse("'msg' has {id}, but no signed 'id' says where it stands", "add 'id'");
@@ -155,16 +178,34 @@ fn id(section: Section<'_, '_>) -> Option<Id> {
     Some(Id { place, is_signed })
 }
 
-/// An id in a header is signed only by `{id}` in the message, whatever the description says.
+/// An id is signed only by its place in the message, whatever the description says.
 fn truly_signed(id: Id, verify: Option<&Verify>) -> Id {
-    let in_message = match verify {
-        Some(Verify::Signature(signed)) => signed.message.tokens().contains(&MessageToken::Id),
-        Some(Verify::Token { .. } | Verify::Basic) | None => false,
+    let tokens = match verify {
+        Some(Verify::Signature(signed)) => signed.message.tokens(),
+        Some(Verify::Token { .. } | Verify::Basic) | None => &[],
     };
-    match id.place {
-        IdPlace::Header(_) => Id { is_signed: id.is_signed && in_message, ..id },
-        IdPlace::Json(_) => id,
-    }
+    let in_message = tokens.contains(&MessageToken::Id)
+        || match &id.place {
+            IdPlace::Header(_) => false,
+            IdPlace::Json(pointer) => covers(tokens, pointer),
+        };
+    Id { is_signed: id.is_signed && in_message, ..id }
+}
+
+/// True if a message with these tokens holds the value at `pointer`.
+fn covers(tokens: &[MessageToken], pointer: &Pointer) -> bool {
+    tokens.iter().any(|token| match token {
+        MessageToken::Body => true,
+        MessageToken::Json(signed) => signed == pointer,
+        MessageToken::Literal(_)
+        | MessageToken::Timestamp
+        | MessageToken::Id
+        | MessageToken::Method
+        | MessageToken::Url(_)
+        | MessageToken::Secret
+        | MessageToken::Header(_)
+        | MessageToken::SortedForm => false,
+    })
 }
 
 fn required((name, value): (String, Value<'_, '_>)) -> Option<(HeaderName, Box<str>)> {

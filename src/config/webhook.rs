@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::client_address::networks;
 use super::reader::{Section, Value, meant};
@@ -10,7 +10,7 @@ use super::sender::Senders;
 use super::sender_proof::{named_place, one_of, seconds};
 use super::telegram::{self, Telegram};
 use super::units::Size;
-use super::{Surroundings, is_plain_path, public_url, senders, webhook_secret};
+use super::{Surroundings, is_plain_path, public_url, senders, webhook_secret, webhook_sense};
 use crate::credential::webhook::description::{Description, Handshake, Verify};
 use crate::credential::webhook::place::{Place, PlaceKind};
 use crate::credential::webhook::{HandshakeMode, LiveSecret, ReplayMode, Sender, Settings};
@@ -46,6 +46,8 @@ pub(super) struct Known<'a> {
     pub(super) senders: &'a Senders,
     /// `[server] public_url`
     pub(super) public_url: Option<Box<str>>,
+    /// `[upstream] pass_headers`
+    pub(super) pass_headers: &'a [HeaderName],
 }
 
 pub(super) fn read(sections: Vec<Section<'_, '_>>, known: &Known<'_>) -> Vec<Webhook> {
@@ -68,6 +70,12 @@ pub(super) fn read(sections: Vec<Section<'_, '_>>, known: &Known<'_>) -> Vec<Web
         if let Some(other) = read.iter().find(|other| other.shadows(&webhook) || webhook.shadows(other)) {
             let help = "a whole path goes before a prefix; of two prefixes the first one is asked".to_owned();
             let message = format!("the webhook '{}' has some of the same paths", other.name);
+            reading.warning(span.clone(), message, Some(help));
+        }
+        let same_secret = |other: &&Webhook| other.sender.shares_secret_with(&webhook.sender);
+        if let Some(other) = read.iter().find(same_secret).filter(|_| known.around.knows_secrets()) {
+            let help = "what is signed for one is good for the other".to_owned();
+            let message = format!("the webhook '{}' has the same secret", other.name);
             reading.warning(span.clone(), message, Some(help));
         }
         let is_shared =
@@ -98,7 +106,11 @@ impl Webhook {
         let path = section.required("path").and_then(plain_path);
         let place = place(&section);
         let description = description(&section, place.as_ref(), known);
+        if let Some(place) = &place {
+            webhook_sense::place(place, &section, known.pass_headers);
+        }
         let settings = settings(&section, place, known);
+        webhook_sense::settings(&settings, &section);
         if let Some(description) = &description {
             judge(description, &settings, &section);
         }
@@ -113,15 +125,19 @@ impl Webhook {
         }
         let named = |name: &str| known.senders.networks_of(name);
         let allow_from = section.get("allow_from").map(|value| networks(value, &named)).unwrap_or_default();
-        let methods = section.get("methods").map(|value| value.parse_all());
+        let methods = section.get("methods").map(webhook_sense::methods);
         let telegram = Telegram::read(section.section("telegram"), known.around);
         let upstream_path =
             section.get("upstream_path").and_then(|value| upstream_path(value, telegram.as_ref()));
         let senders = senders::read(section.section("senders"));
         let body_limit = section.get("body").map_or(Some(1 << 20), body_limit);
         let (span, reading) = (section.span(), section.reading());
+        let sender = description.map(|description| Sender::new(description, settings, secrets));
+        if let Some(sender) = &sender {
+            webhook_sense::sender(sender, &section, known.around.knows_secrets());
+        }
         section.finish();
-        let sender = Sender::new(description?, settings, secrets);
+        let sender = sender?;
         if sender.path_prefix().is_some() && upstream_path.is_none() {
             let help = "say 'upstream_path': the secret in the path must not go on".to_owned();
             reading.error(span.clone(), "the CRM's own path is missing", Some(help));

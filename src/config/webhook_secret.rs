@@ -63,7 +63,7 @@ fn judge(value: Value<'_, '_>, secret: Secret, sender: Option<&Description>) -> 
     if bytes < sender.secrets.fair_bytes && !is_public {
         let fair = sender.secrets.fair_bytes;
         warn(
-            format!("this secret has {bytes} characters; {fair} or more are hard to guess"),
+            format!("this secret is a key of {bytes} bytes; {fair} or more are hard to guess"),
             "'openssl rand -hex 32' makes a good one, where the sender lets you choose",
         );
     }

@@ -13,6 +13,7 @@ use super::repeated::{contains, holding};
 use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
+use crate::credential::api_key;
 use crate::credential::webhook::place::{Place, without_parameter};
 use crate::credential::webhook::telegram::Update;
 use crate::credential::webhook::{Delivery, Proved, ReplayKey, Sender};
@@ -88,10 +89,11 @@ impl Webhook {
         doors.into_iter().flatten().any(|door| is_near(door, path))
     }
 
-    /// True if a segment of a path is a secret of this webhook's, or of the CRM's own path for it, which may hold a token.
-    pub(super) fn knows_secret(&self, segment: &str) -> bool {
+    /// True if a path holds what may be a token in the CRM's own path for this webhook.
+    pub(super) fn holds_inner_secret(&self, path: &str) -> bool {
         let behind = self.upstream_path.as_deref().unwrap_or_default();
-        self.sender.is_secret(segment.as_bytes()) || behind.split('/').any(|own| own == segment)
+        let long = |part: &&str| part.len() >= api_key::FEWEST_BYTES;
+        behind.split(['/', ':']).filter(long).any(|part| path.contains(part))
     }
 
     fn needs_body(&self) -> bool {
@@ -112,7 +114,7 @@ impl Gate {
         failures: &Failures,
         trail: &mut Trail,
     ) -> Result<Judged, Denial> {
-        let Arrival { parts, client, .. } = arrival;
+        let Arrival { parts, client, now } = arrival;
         let list = if webhook.allow_from.is_open() { &self.allow_from } else { &webhook.allow_from };
         list.permit(client)?;
         if !webhook.methods.contains(&parts.method) {
@@ -125,7 +127,8 @@ impl Gate {
                 Settled::Answer(_) | Settled::Ignored => Err(Denial::Delivery(DeliveryFault::BodyUnread)),
             };
         }
-        let screened = with_delivery(&webhook.sender, parts, &head, b"", |it| webhook.sender.screen(it));
+        let screened =
+            with_delivery(&webhook.sender, parts, &head, b"", |it| webhook.sender.screen(it, now.wall));
         screened.map_err(|fault| self.refuse_delivery(fault, client, failures))?;
         let unproved = UnprovedDelivery { webhook: Arc::clone(webhook), head, client };
         Ok(Judged::Unproved(Box::new(Unproved::Delivery(unproved))))
@@ -141,7 +144,10 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Settled, Denial> {
         let UnprovedDelivery { webhook, head, client } = unproved;
-        self.proved(&webhook, Arrival { parts, client, now }, head, body, failures, trail)
+        // As it is now: what was live when the body began may have ended since.
+        let webhook = self.webhooks.iter().find(|now| now.name == webhook.name && now.path == webhook.path);
+        let webhook = webhook.ok_or(Denial::Delivery(DeliveryFault::NotConfigured))?;
+        self.proved(webhook, Arrival { parts, client, now }, head, body, failures, trail)
     }
 
     fn proved(
@@ -220,7 +226,7 @@ impl Gate {
                 without_override(&head.target)
             }
         };
-        if let Some(presented) = &proved.presented {
+        for presented in &proved.presented {
             let path = if trail.path_is_secret { "" } else { head.target.path() };
             let path_and_query = query.with_path(path, head.target.query());
             if contains(path_and_query.as_bytes(), presented.expose()) {

@@ -36,7 +36,7 @@ use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
-use crate::policy::path::PathPattern;
+use crate::policy::path::{PathPattern, unescaped};
 use crate::policy::scope::Scopes;
 use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::request_head::{self, Head};
@@ -186,9 +186,10 @@ impl Gate {
         let stored = |segment: &str| {
             let long = segment.len() >= api_key::FEWEST_BYTES;
             long && (self.keys.knows(segment.as_bytes())
-                || self.webhooks.iter().any(|it| it.knows_secret(segment)))
+                || self.webhooks.iter().any(|it| it.sender.is_secret(segment.as_bytes())))
         };
-        path.contains('%') || presented() || path.split('/').any(stored)
+        let behind = || self.webhooks.iter().any(|webhook| webhook.holds_inner_secret(path));
+        path.contains('%') || presented() || path.split('/').any(stored) || behind()
     }
 
     /// The webhook of a path: an exact one before one whose path ends in its secret.
@@ -203,24 +204,28 @@ impl Gate {
             return Destination::Webhook(Arc::clone(webhook));
         }
         match self.routes.iter().find(|route| route.pattern.matches(path)) {
-            Some(route) => {
+            Some(route) if route.access == Access::Key || !self.is_closed(route, path) => {
                 trail.stats = Arc::clone(&route.stats);
                 match route.access {
-                    Access::Public if self.is_closed(route, path) => Destination::Api,
                     Access::Public => Destination::Public,
                     Access::Key => Destination::Api,
                 }
             }
-            None => {
+            Some(_) | None => {
                 trail.stats = Arc::clone(&self.api);
                 Destination::Api
             }
         }
     }
 
-    /// True where a public route would lead past a webhook's proof.
+    /// True where a public route would lead past a webhook's proof, or past a route above it that needs a key and is spelled
+    /// with escapes here.
     fn is_closed(&self, route: &Route, path: &str) -> bool {
-        !route.pattern.is_literal() && self.webhooks.iter().any(|webhook| webhook.is_behind(path))
+        let needs_key =
+            |above: &Route| above.access == Access::Key && above.pattern.matches(&unescaped(path));
+        let above = self.routes.iter().take_while(|above| !std::ptr::eq(*above, route));
+        (path.contains('%') && above.into_iter().any(needs_key))
+            || (!route.pattern.is_literal() && self.webhooks.iter().any(|webhook| webhook.is_behind(path)))
     }
 
     fn with_key(

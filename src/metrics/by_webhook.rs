@@ -1,12 +1,14 @@
 //! Series with a webhook label that need more than a route's: the bot at Telegram, and whose updates came. They leave with
 //! the webhook.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::credential::webhook::SecretPrint;
 use crate::outcome::{DeliveryStats, SenderStats};
 
 /// The families.
@@ -17,11 +19,12 @@ pub(super) struct ByWebhook {
     watch_failures: IntCounterVec,
     reasserted: IntCounterVec,
     senders: IntCounterVec,
+    new_senders: IntCounterVec,
     secret_uses: IntCounterVec,
     secret_last_use: IntGaugeVec,
     last_success: IntGaugeVec,
-    /// Every webhook, with the number of its secrets.
-    webhooks: DashMap<Arc<str>, usize>,
+    /// Every webhook, with its secrets in their order.
+    webhooks: DashMap<Arc<str>, Vec<SecretPrint>>,
     bots: DashMap<Arc<str>, Arc<BotStats>>,
     judged: DashMap<Arc<str>, Arc<SenderStats>>,
 }
@@ -64,12 +67,16 @@ impl ByWebhook {
             )?,
             reasserted: counter(
                 "webhook_telegram_reasserted_total",
-                "Times that the webhook at Telegram was set anew because somebody else had set it.",
+                "Times that the webhook at Telegram was set anew, whatever the reason.",
             )?,
             senders: super::counter_vec(
                 "webhook_senders_total",
                 "Updates by whether their sender and the time of day were expected.",
                 &["webhook", "sender", "hours"],
+            )?,
+            new_senders: counter(
+                "webhook_new_senders_total",
+                "Updates of accounts that were first seen less than first_seen_for before.",
             )?,
             secret_uses: super::counter_vec(
                 "webhook_secret_uses_total",
@@ -94,13 +101,14 @@ impl ByWebhook {
     }
 
     pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 9] = [
+        let own: [Box<dyn Collector>; 10] = [
             Box::new(self.pending_updates.clone()),
             Box::new(self.last_error.clone()),
             Box::new(self.registered.clone()),
             Box::new(self.watch_failures.clone()),
             Box::new(self.reasserted.clone()),
             Box::new(self.senders.clone()),
+            Box::new(self.new_senders.clone()),
             Box::new(self.secret_uses.clone()),
             Box::new(self.secret_last_use.clone()),
             Box::new(self.last_success.clone()),
@@ -108,16 +116,42 @@ impl ByWebhook {
         own.into_iter().try_for_each(|collector| registry.register(collector))
     }
 
-    /// The record of the webhook's deliveries; series of secrets that it no longer has are removed.
-    pub(super) fn deliveries(&self, webhook: &str, secrets: usize, accepted: IntCounter) -> DeliveryStats {
-        let before = self.webhooks.insert(webhook.into(), secrets).unwrap_or(0);
-        self.forget_secrets(webhook, secrets..before);
-        let secrets = (0..secrets).map(|index| {
-            let number = (index + 1).to_string();
-            let labels = &[webhook, &number];
-            (self.secret_uses.with_label_values(labels), self.secret_last_use.with_label_values(labels))
-        });
-        DeliveryStats::new(accepted, self.last_success.with_label_values(&[webhook]), secrets.collect())
+    /// The record of the webhook's deliveries. A series is that of a place in the list, its figures are the secret's: one
+    /// that moves takes them along.
+    pub(super) fn deliveries(
+        &self,
+        webhook: &str,
+        secrets: &[SecretPrint],
+        accepted: IntCounter,
+    ) -> DeliveryStats {
+        let before = self.webhooks.insert(webhook.into(), secrets.to_vec()).unwrap_or_default();
+        if before != secrets {
+            let figures: HashMap<SecretPrint, (u64, i64)> = before
+                .iter()
+                .enumerate()
+                .map(|(index, print)| (*print, self.figures(webhook, index)))
+                .collect();
+            self.forget_secrets(webhook, before.len());
+            for (index, print) in secrets.iter().enumerate() {
+                let (uses, last_use) = figures.get(print).copied().unwrap_or_default();
+                let (counter, gauge) = self.secret(webhook, index);
+                counter.inc_by(uses);
+                gauge.set(last_use);
+            }
+        }
+        let secrets = (0..secrets.len()).map(|index| self.secret(webhook, index)).collect();
+        DeliveryStats::new(accepted, self.last_success.with_label_values(&[webhook]), secrets)
+    }
+
+    fn secret(&self, webhook: &str, index: usize) -> (IntCounter, IntGauge) {
+        let number = (index + 1).to_string();
+        let labels = &[webhook, &number];
+        (self.secret_uses.with_label_values(labels), self.secret_last_use.with_label_values(labels))
+    }
+
+    fn figures(&self, webhook: &str, index: usize) -> (u64, i64) {
+        let (uses, last_use) = self.secret(webhook, index);
+        (uses.get(), last_use.get())
     }
 
     /// Forgets webhooks; tells which.
@@ -126,7 +160,7 @@ impl ByWebhook {
         self.webhooks.retain(|name, secrets| {
             let kept = keep(name);
             if !kept {
-                self.forget_secrets(name, 0..*secrets);
+                self.forget_secrets(name, secrets.len());
                 drop(self.last_success.remove_label_values(&[&**name]));
                 gone.push(Arc::clone(name));
             }
@@ -135,8 +169,8 @@ impl ByWebhook {
         gone
     }
 
-    fn forget_secrets(&self, webhook: &str, indices: std::ops::Range<usize>) {
-        for index in indices {
+    fn forget_secrets(&self, webhook: &str, count: usize) {
+        for index in 0..count {
             let number = (index + 1).to_string();
             drop(self.secret_uses.remove_label_values(&[webhook, &number]));
             drop(self.secret_last_use.remove_label_values(&[webhook, &number]));
@@ -174,7 +208,8 @@ impl ByWebhook {
 
     pub(super) fn senders(&self, webhook: &str) -> Arc<SenderStats> {
         let counter = |sender: &str, hours: &str| self.senders.with_label_values(&[webhook, sender, hours]);
-        Arc::clone(&self.judged.entry(webhook.into()).or_insert_with(|| Arc::new(SenderStats::new(counter))))
+        let made = || Arc::new(SenderStats::new(counter, self.new_senders.with_label_values(&[webhook])));
+        Arc::clone(&self.judged.entry(webhook.into()).or_insert_with(made))
     }
 
     pub(super) fn retain_senders(&self, keep: impl Fn(&str) -> bool) {
@@ -184,6 +219,7 @@ impl ByWebhook {
                 for (sender, hours) in SenderStats::LABELS {
                     drop(self.senders.remove_label_values(&[&**name, sender, hours]));
                 }
+                drop(self.new_senders.remove_label_values(&[&**name]));
             }
             kept
         });

@@ -16,6 +16,7 @@ use prometheus::{
 };
 
 use crate::clock::{Clock, WallTime};
+use crate::credential::webhook::SecretPrint;
 use crate::denial::Denial;
 use crate::gate::Trail;
 use crate::keys::set::KeySet;
@@ -214,8 +215,8 @@ impl Metrics {
         self.by_webhook.bot(webhook)
     }
 
-    /// The record of the deliveries to the webhook called `webhook`, which has so many secrets.
-    pub fn webhook(&self, webhook: &str, secrets: usize) -> DeliveryStats {
+    /// The record of the deliveries to the webhook called `webhook`, which has these secrets.
+    pub fn webhook(&self, webhook: &str, secrets: &[SecretPrint]) -> DeliveryStats {
         let accepted = self.deliveries.with_label_values(&[webhook, ACCEPTED]);
         self.by_webhook.deliveries(webhook, secrets, accepted)
     }

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use http::Method;
 
-use super::path::{PathPattern, PathTree, Segment};
+use super::path::{PathPattern, PathTree, Segment, unescaped};
 use super::scope::{Methods, Rule};
 
 /// Rules against everyone.
@@ -41,6 +41,7 @@ impl Never {
         if self.patterns.is_empty() {
             return false;
         }
+        let path = &*unescaped(path);
         let odd = path.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.');
         let spelling = if odd { Spelling::Odd } else { Spelling::Plain };
         walk(&self.tree, path.trim_end_matches('/').strip_prefix('/'), method, spelling)

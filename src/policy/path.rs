@@ -1,6 +1,9 @@
 //! Paths with `*` for one segment and `**` for any number at the end, and a tree of them.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+
+use percent_encoding::percent_decode_str;
 
 /// A path with `*` and `**`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +96,21 @@ impl PathPattern {
     }
 }
 
-/// True for `door` itself, whatever its case, and for what goes on behind it with anything but a letter, a digit, `-` or `_`.
+/// A path that was judged, with its escapes decoded: what a router that decodes before it looks may see.
+pub fn unescaped(path: &str) -> Cow<'_, str> {
+    if path.contains('%') { percent_decode_str(path).decode_utf8_lossy() } else { Cow::Borrowed(path) }
+}
+
+/// True for `door` itself, whatever its case and its escapes, and for what goes on behind it with anything but a letter, a
+/// digit, `-` or `_`.
 pub fn is_near(door: &str, path: &str) -> bool {
-    let door = door.trim_end_matches('/').as_bytes();
+    let (door, path) = (unescaped(door.trim_end_matches('/')), unescaped(path));
     let Some((start, rest)) = path.as_bytes().split_at_checked(door.len()) else { return false };
     if door.is_empty() {
         return rest == b"/";
     }
     let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    start.eq_ignore_ascii_case(door) && !rest.first().is_some_and(goes_on)
+    start.eq_ignore_ascii_case(door.as_bytes()) && !rest.first().is_some_and(goes_on)
 }
 
 /// A tree of patterns, each with a value; finds every value whose pattern matches a path, at a cost that grows with the
@@ -193,6 +202,9 @@ mod tests {
     fn neighbours_of_a_door() {
         for near in ["/hook", "/Hook", "/hook/", "/hook.json", "/hook/x", "/HOOK;a=b", "/hook%2e"] {
             assert!(is_near("/hook", near) && is_near("/hook/", near), "{near}");
+        }
+        for (door, near) in [("/a:b@c", "/a%3Ab%40c"), ("/a%3Ab", "/A:b/"), ("/%C3%A9", "/%c3%a9.x")] {
+            assert!(is_near(door, near), "{door} {near}");
         }
         for far in ["/", "/hoo", "/hooks", "/hook-2", "/hook_2", "/a/hook"] {
             assert!(!is_near("/hook", far), "{far}");

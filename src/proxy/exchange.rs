@@ -132,11 +132,9 @@ impl Holding {
         if let Some(state) = &held.state {
             record.set_upload(Arc::clone(state));
         }
-        // What a key may do is asked of the gate of this moment.
-        let live = match unproved {
-            Unproved::Call(_) => proxy.live.load_full(),
-            Unproved::Delivery(_) => live,
-        };
+        // Asked of the gate of this moment: what was live when the body began may have ended since.
+        drop(live);
+        let live = proxy.live.load_full();
         let now = proxy.clock.now();
         let settled =
             live.gate.settle(unproved, &parts, &held.bytes, now, &proxy.failures, &mut record.trail);

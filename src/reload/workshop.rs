@@ -97,7 +97,7 @@ impl Workshop {
                 seen: Arc::clone(&self.seen.entry(memory_of(webhook)).or_default()),
                 senders: webhook.senders.as_ref().map(|rules| self.senders(&webhook.name, rules)),
                 stats: self.metrics.route(&webhook.name),
-                deliveries: self.metrics.webhook(&webhook.name, webhook.sender.secrets()),
+                deliveries: self.metrics.webhook(&webhook.name, &webhook.sender.secret_prints()),
             })
         };
         let route = |route: &config::Route| Route {

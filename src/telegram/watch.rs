@@ -232,7 +232,7 @@ struct Backoff {
 impl Why {
     const fn words(self) -> &'static str {
         match self {
-            Self::Url => "somebody else had set it",
+            Self::Url => "Telegram delivered elsewhere or nowhere",
             Self::NoSecret => "deliveries came without a secret",
             Self::NewSecret => "another secret is in force",
             Self::Refused => "deliveries of Telegram's were refused",

@@ -56,7 +56,9 @@ fn a_webhook_that_the_crm_took_is_set_anew_once() {
     becomes(&gateway, "registered", 0.0);
     api.is_called(2);
     assert_eq!(api.set().len(), 1);
-    assert!(search(gateway).contains("somebody else had set it; the bot's webhook is set anew"));
+    assert!(
+        search(gateway).contains("Telegram delivered elsewhere or nowhere; the bot's webhook is set anew")
+    );
 }
 
 #[test]

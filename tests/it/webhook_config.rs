@@ -174,3 +174,42 @@ fn doors_that_are_open_or_shut_for_ever() {
     let (text, code) = check(ended);
     assert!(text.contains("its secrets have ended") && code == Some(3), "{text}");
 }
+
+#[test]
+fn what_could_never_work_is_said() {
+    let own = |sig: &str| {
+        format!("sender = \"own\"\nsecrets = [\"env:LONG\"]\n\n[sender.own]\nverify = \"token\"\nsig = {sig}")
+    };
+    let json = own("{ in = \"json\", ptr = \"/t\" }");
+    for (webhook, said) in [
+        (
+            "path_prefix = \"/\"\nsecrets = [\"env:LONG\"]\nupstream_path = \"/y\"",
+            "this prefix takes every path",
+        ),
+        (&*json, "a secret in the body is not looked for"),
+        ("sender = \"espocrm\"\nwebhook_id = \"\"\nsecrets = [\"env:LONG\"]", "'webhook_id' is empty"),
+        ("header = \"X_Tok\"\nsecrets = [\"env:LONG\"]", "list it in [upstream] pass_headers"),
+        ("header = \"Content-Length\"\nsecrets = [\"env:LONG\"]", "has a meaning of its own"),
+        ("header = \"X-Forwarded-For\"\nsecrets = [\"env:LONG\"]", "has a meaning of its own"),
+        ("query = \"_method\"\nsecrets = [\"env:LONG\"]", "no secret can stand in the parameter"),
+        ("sender = \"github\"\nmethods = []\nsecrets = [\"env:LONG\"]", "without a method"),
+        ("sender = \"github\"\nmethods = [\"TRACE\"]\nsecrets = [\"env:LONG\"]", "never let through"),
+        ("path_prefix = \"/p/\"\nsecrets = [\"env:ODD\"]\nupstream_path = \"/y\"", "can stand in no path"),
+        ("header = \"X-Tok\"\nreplay = true\nsecrets = [\"env:LONG\"]", "nothing tells one delivery"),
+        (
+            "sender = \"github\"\nbody = \"16MiB\"\nsecrets = [\"env:LONG\"]\n\n[limits]\nheld_bodies = \"4MiB\"",
+            "bodies that find no room",
+        ),
+        (
+            "sender = \"github\"\nsecrets = [\"env:LONG\"]\n\n[[webhook]]\nname = \"y\"\npath = \"/y\"\nsender = \"meta\"\nverify_token = \"env:SHORT\"\nsecrets = [\"env:LONG\"]",
+            "has the same secret",
+        ),
+        (
+            "sender = \"own\"\nsecrets = [\"env:LONG\"]\n\n[sender.own]\nverify = \"mac\"\nalg = \"hmac-sha256\"\nsig = { in = \"header\", name = \"x-s\", enc = \"hex\" }\nts = { in = \"header\", name = \"x-t\", unit = \"s\", past = 9, future = 9 }\nmsg = \"{body}\"",
+            "the time stamp is not signed",
+        ),
+    ] {
+        let (text, code) = check(webhook);
+        assert!(text.contains(said) && code != Some(0), "{webhook}: {code:?} {text}");
+    }
+}

@@ -166,9 +166,29 @@ fn what_travels_along_is_told_so_that_no_copy_goes_on() {
     assert_eq!(prove(&basic, &[("authorization", "Basic !")], "").unwrap_err(), DeliveryFault::SecretWrong);
     let encoded = STANDARD.encode(KEY);
     let proved = prove(&basic, &[("authorization", &format!("bAsIc {encoded}"))], "").unwrap();
-    assert_eq!(proved.presented.unwrap().expose(), encoded.as_bytes());
+    assert_eq!(proved.presented[1].expose(), encoded.as_bytes());
     let bearer = sender("bearer", Settings::default());
     let proved = prove(&bearer, &[("authorization", &format!("bearer {KEY}"))], "").unwrap();
-    assert_eq!(proved.presented.unwrap().expose(), KEY.as_bytes());
+    assert_eq!(proved.presented[0].expose(), KEY.as_bytes());
     assert!(!format!("{bearer:?} {basic:?}").contains(KEY));
+}
+
+/// Whoever replays could give an id another value that the signature does not cover.
+#[test]
+fn an_id_in_a_body_that_is_not_signed_makes_no_other_delivery() {
+    let text = "[sender.own]\nverify = \"mac\"\nalg = \"hmac-sha256\"\nsig = { in = \"json\", ptr = \"/sig\", enc = \"hex\" }\nmsg = \"{json:/token}\"\nbody_signed = false\nid = [{ in = \"json\", name = \"/event/id\", signed = true }]\n";
+    let senders = sidelock::config::sender::parse(&sidelock::config::source::Source {
+        path: "own.toml".into(),
+        text: text.to_owned(),
+    })
+    .unwrap();
+    let description = senders.named("own").unwrap().clone();
+    let secret = LiveSecret { secret: Secret::new(KEY), until: None };
+    let own = Sender::new(description, Settings::default(), vec![secret]);
+    let signature = hex(&mac("t"));
+    let key = |id: u8| {
+        let body = format!("{{\"token\":\"t\",\"sig\":\"{signature}\",\"event\":{{\"id\":\"{id}\"}}}}");
+        prove(&own, &[], &body).unwrap().replay_key.unwrap()
+    };
+    assert_eq!(key(1), key(2));
 }

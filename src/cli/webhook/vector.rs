@@ -53,12 +53,12 @@ pub(super) fn verdict(
     };
     let mut useless = Vec::new();
     let proved = match configured {
-        Some(sender) => prove(sender, &captured, now),
+        Some(sender) => prove(sender, &captured, now, Called::AsConfigured),
         None => {
             let secrets = secrets(entry.get("secrets")).map_err(|message| unreadable(message.to_owned()))?;
             let (description, settings) = described::sender(entry).map_err(unreadable)?;
             useless = useless_secrets(&description, &secrets);
-            prove(&Sender::new(description, settings, secrets), &captured, now)
+            prove(&Sender::new(description, settings, secrets), &captured, now, Called::AsCaptured)
         }
     };
     Ok(match proved {
@@ -92,7 +92,21 @@ fn accepted(id: &Value, proved: &Proved) -> Value {
     verdict
 }
 
-fn prove(sender: &Sender, captured: &Captured, now: WallTime) -> Result<Proved, DeliveryFault> {
+/// Which URL the sender called, where it signs that.
+#[derive(Clone, Copy)]
+enum Called {
+    /// The one of the entry.
+    AsCaptured,
+    /// The configured public URL with the entry's target, as in the gateway.
+    AsConfigured,
+}
+
+fn prove(
+    sender: &Sender,
+    captured: &Captured,
+    now: WallTime,
+    called: Called,
+) -> Result<Proved, DeliveryFault> {
     let whole = captured.url.split('#').next().unwrap_or_default();
     let after = whole.split_once("://").map_or(whole, |(_, after)| after);
     let target = after.find(['/', '?']).and_then(|at| after.get(at..)).unwrap_or("/");
@@ -100,9 +114,13 @@ fn prove(sender: &Sender, captured: &Captured, now: WallTime) -> Result<Proved, 
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
+    let url = match called {
+        Called::AsConfigured if sender.needs_url() => sender.url_of(target),
+        Called::AsConfigured | Called::AsCaptured => captured.url.clone(),
+    };
     let delivery = Delivery {
         method: &captured.method,
-        url: &captured.url,
+        url: &url,
         path,
         query,
         headers: &captured.headers,

@@ -227,7 +227,7 @@ impl Description {
     /// True if the body decides.
     pub fn reads_body(&self) -> bool {
         match &self.verify {
-            Verify::Token { .. } | Verify::Basic => self.body_check.is_some(),
+            Verify::Token { .. } | Verify::Basic => self.body_check.is_some() || self.handshake.is_some(),
             // Also for the few whose signature leaves the body out: their ids and handshakes are in it.
             Verify::Signature(_) => true,
         }

@@ -1,13 +1,26 @@
 //! What a gateway needs to know of a sender besides its verdict.
 
-use super::Delivery;
+use ring::digest;
+
 use super::description::{Description, Reply, Verify};
-use super::place::{Place, in_head};
+use super::place::Place;
 use super::sender::{Live, Sender};
 use super::settings::ReplayMode;
 use crate::clock::WallTime;
-use crate::denial::DeliveryFault;
+use crate::request_head::target::judge_path;
 use crate::secret::Secret;
+
+/// What tells one secret from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SecretPrint([u8; 32]);
+
+impl SecretPrint {
+    fn of(secret: &Secret) -> Self {
+        let mut print = [0; 32];
+        print.copy_from_slice(digest::digest(&digest::SHA256, secret.expose()).as_ref());
+        Self(print)
+    }
+}
 
 impl Sender {
     /// The scheme.
@@ -23,24 +36,6 @@ impl Sender {
     /// True if deliveries are told apart by the number of Telegram's update.
     pub fn counts_updates(&self) -> bool {
         self.is_telegram() && self.settings.replay != ReplayMode::Off
-    }
-
-    /// Refuses by the head alone what no body could make good, so that a stranger's body is not held for nothing.
-    ///
-    /// # Errors
-    /// [`DeliveryFault::SignatureMissing`], [`DeliveryFault::SecretMissing`], or a field that is twice there or too long.
-    pub fn screen(&self, delivery: &Delivery<'_>) -> Result<(), DeliveryFault> {
-        self.judge_peer(delivery)?;
-        let unsigned = self.description.handshake.is_some_and(|it| it.may_be_unsigned(delivery.method));
-        match &self.description.verify {
-            Verify::Signature(signed) if !matches!(signed.place, Place::Json(_)) && !unsigned => {
-                in_head(&signed.place, delivery)?.map(drop).ok_or(DeliveryFault::SignatureMissing)
-            }
-            Verify::Token { place, .. } if !matches!(place, Place::Json(_)) => {
-                in_head(place, delivery)?.map(drop).ok_or(DeliveryFault::SecretMissing)
-            }
-            Verify::Signature(_) | Verify::Token { .. } | Verify::Basic => Ok(()),
-        }
     }
 
     /// True if the public URL is signed.
@@ -63,9 +58,13 @@ impl Sender {
         matches!(&self.secret_place, Some(Place::Header(name)) if *name == "x-telegram-bot-api-secret-token")
     }
 
-    /// The prefix of paths whose rest is the secret.
+    /// The prefix of paths whose rest is the secret, or the signature.
     pub fn path_prefix(&self) -> Option<&str> {
-        match self.secret_place() {
+        let place = match &self.description.verify {
+            Verify::Signature(signed) => Some(&signed.place),
+            Verify::Token { .. } | Verify::Basic => self.secret_place(),
+        };
+        match place {
             Some(Place::Path(prefix)) => Some(prefix),
             Some(Place::Header(_) | Place::Query(_) | Place::Json(_) | Place::Unnamed(_)) | None => None,
         }
@@ -84,9 +83,28 @@ impl Sender {
         Some(&live.fold(first, |best, other| if ends(other) > ends(best) { other } else { best }).secret)
     }
 
-    /// Number of secrets, ended ones included.
-    pub const fn secrets(&self) -> usize {
-        self.secrets.len()
+    /// SHA-256 of each secret, ended ones included: what tells one from another without holding it.
+    pub fn secret_prints(&self) -> Vec<SecretPrint> {
+        self.secrets.iter().map(|live| SecretPrint::of(&live.secret)).collect()
+    }
+
+    /// True if a delivery that is signed for one of the two could be good for the other.
+    pub fn shares_secret_with(&self, other: &Self) -> bool {
+        let is_signed = |sender: &Self| matches!(sender.description.verify, Verify::Signature(_));
+        let shared = |live: &Live| other.is_secret(live.secret.expose());
+        is_signed(self) && is_signed(other) && self.secrets.iter().any(shared)
+    }
+
+    /// True if every secret can stand in a path behind the prefix; also where none has to.
+    pub fn fits_paths(&self) -> bool {
+        let fits = |prefix: &str, live: &Live| {
+            let text = std::str::from_utf8(live.secret.expose()).unwrap_or(" ");
+            !text.contains('?') && judge_path(&format!("{prefix}{text}")).is_ok()
+        };
+        match self.secret_place() {
+            Some(Place::Path(prefix)) => self.secrets.iter().all(|live| fits(prefix, live)),
+            Some(Place::Header(_) | Place::Query(_) | Place::Json(_) | Place::Unnamed(_)) | None => true,
+        }
     }
 
     /// True if `text` is one of the secrets.

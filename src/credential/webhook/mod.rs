@@ -16,6 +16,7 @@ mod facts;
 mod form;
 mod message;
 mod replay;
+mod screen;
 mod sender;
 mod settings;
 mod signature;
@@ -30,6 +31,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Method};
 
 use crate::secret::Secret;
+pub use facts::SecretPrint;
 pub use handshake::Answer;
 pub use replay::ReplayKey;
 pub use sender::Sender;
@@ -62,8 +64,8 @@ pub struct Proved {
     pub secret_index: Option<usize>,
     /// What tells this delivery from others; `None` where nothing does, or nothing should.
     pub replay_key: Option<ReplayKey>,
-    /// The secret that travelled with it, so that no copy of it goes on.
-    pub presented: Option<Secret>,
+    /// The secret that travelled with it, in each of its spellings, so that no copy of it goes on.
+    pub presented: Vec<Secret>,
     /// The answer to a handshake, where Sidelock gives it.
     pub handshake: Option<Answer>,
 }

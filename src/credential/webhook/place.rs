@@ -77,6 +77,12 @@ pub(super) fn one_parameter(query: &str, name: &str) -> Result<Option<Vec<u8>>, 
     }
 }
 
+/// The parameter's value as it was sent, escapes and all.
+pub(super) fn raw_parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    let mut parameters = query.split('&').filter_map(|pair| pair.split_once('='));
+    parameters.find(|(given, _)| decoded(given) == name.as_bytes()).map(|(_, value)| value)
+}
+
 /// What stands in a place outside the body.
 pub(super) fn in_head(place: &Place, delivery: &Delivery<'_>) -> Result<Option<Vec<u8>>, DeliveryFault> {
     match place {

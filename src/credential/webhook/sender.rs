@@ -99,12 +99,10 @@ impl Sender {
             handshake::unsigned(self.description.handshake, delivery, self.settings.verify_token.as_ref())?;
         if let Some(answer) = asked {
             let handshake = self.answered(Some(answer));
-            return Ok(Proved { secret_index: None, replay_key: None, presented: None, handshake });
+            return Ok(Proved { secret_index: None, replay_key: None, presented: Vec::new(), handshake });
         }
         self.judge_required(delivery)?;
-        if !self.secrets.iter().any(|live| live.is_live(now)) {
-            return Err(DeliveryFault::NoSecret);
-        }
+        self.judge_live(now)?;
         match &self.description.verify {
             Verify::Signature(signed) => {
                 let verified = self.verify(signed, delivery, now)?;
@@ -113,7 +111,7 @@ impl Sender {
                 Ok(Proved {
                     secret_index: Some(verified.secret_index),
                     replay_key: verified.replay_key,
-                    presented: None,
+                    presented: Vec::new(),
                     handshake,
                 })
             }
@@ -133,7 +131,11 @@ impl Sender {
         Ok(())
     }
 
-    fn judge_required(&self, delivery: &Delivery<'_>) -> Result<(), DeliveryFault> {
+    pub(super) fn judge_live(&self, now: WallTime) -> Result<(), DeliveryFault> {
+        if self.secrets.iter().any(|live| live.is_live(now)) { Ok(()) } else { Err(DeliveryFault::NoSecret) }
+    }
+
+    pub(super) fn judge_required(&self, delivery: &Delivery<'_>) -> Result<(), DeliveryFault> {
         for (name, value) in &self.description.require {
             if one_header(delivery.headers, name)? != Some(value.as_bytes()) {
                 return Err(DeliveryFault::OtherScheme);
@@ -162,15 +164,20 @@ impl Sender {
         delivery: &Delivery<'_>,
         now: WallTime,
     ) -> Result<Proved, DeliveryFault> {
-        let hits = |live: &Live| Choice::from(u8::from(live.secret.matches(presented.secret.expose())));
-        let secret_index = self.first(now, hits).ok_or(DeliveryFault::SecretWrong)?;
+        let secret_index = self.which(&presented, now)?;
         self.judge_body(delivery)?;
         Ok(Proved {
             secret_index: Some(secret_index),
             replay_key: None,
-            presented: Some(presented.as_sent.unwrap_or(presented.secret)),
-            handshake: None,
+            presented: std::iter::once(presented.secret).chain(presented.as_sent).collect(),
+            handshake: self.answered(handshake::signed(self.description.handshake, delivery.body)),
         })
+    }
+
+    /// Which live secret it is that was presented.
+    pub(super) fn which(&self, presented: &token::Presented, now: WallTime) -> Result<usize, DeliveryFault> {
+        let hits = |live: &Live| Choice::from(u8::from(live.secret.matches(presented.secret.expose())));
+        self.first(now, hits).ok_or(DeliveryFault::SecretWrong)
     }
 
     /// The first live secret that fits. All are tried, whatever was found, and the time tells nothing about which.
@@ -221,7 +228,7 @@ impl Sender {
         Ok(Verified { secret_index, replay_key })
     }
 
-    fn timestamp<'v>(
+    pub(super) fn timestamp<'v>(
         &self,
         signed: &Signed,
         presented: &signature::Presented,

@@ -4,7 +4,7 @@
 use http::header;
 
 use super::Delivery;
-use super::place::{Place, in_head, one_header};
+use super::place::{Place, in_head, one_header, raw_parameter};
 use super::signature::from_base64;
 use super::template::Around;
 use crate::denial::DeliveryFault;
@@ -14,7 +14,7 @@ use crate::secret::Secret;
 pub(super) struct Presented {
     /// What is compared.
     pub(super) secret: Secret,
-    /// What must not go on, if that is another text.
+    /// What must not go on either, if that is another text.
     pub(super) as_sent: Option<Secret>,
 }
 
@@ -35,7 +35,12 @@ pub(super) fn presented(
         around.value(&text)
     };
     let value = value.ok_or(DeliveryFault::SecretWrong)?;
-    Ok(Presented { secret: Secret::new(value), as_sent: None })
+    let as_sent = match place {
+        Place::Query(name) => raw_parameter(delivery.query.unwrap_or_default(), name),
+        Place::Header(_) | Place::Path(_) | Place::Json(_) | Place::Unnamed(_) => None,
+    };
+    let as_sent = as_sent.filter(|raw| raw.as_bytes() != value).map(Secret::new);
+    Ok(Presented { secret: Secret::new(value), as_sent })
 }
 
 /// `user:password` of `Authorization: Basic …` (RFC 7617 section 2).

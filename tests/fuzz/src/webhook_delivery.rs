@@ -71,7 +71,7 @@ fn anybody(
     let prove = |secrets| {
         let sender = Sender::new(description.clone(), settings.clone(), secrets);
         let proved = sender.prove(&delivery, now);
-        assert!(proved.is_err() || sender.screen(&delivery).is_ok(), "refused by its head alone");
+        assert!(proved.is_err() || sender.screen(&delivery, now).is_ok(), "refused by its head alone");
         proved
     };
     if let Ok(proved) = prove(live(None)) {

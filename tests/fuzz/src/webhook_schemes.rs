@@ -230,7 +230,10 @@ impl Signed {
         };
         let sender = Sender::new(description, settings, vec![secret]);
         let proved = sender.prove(&delivery, WallTime::from_unix_secs(NOW));
-        assert!(proved.is_err() || sender.screen(&delivery).is_ok(), "refused by its head alone");
+        assert!(
+            proved.is_err() || sender.screen(&delivery, WallTime::from_unix_secs(NOW)).is_ok(),
+            "refused by its head alone"
+        );
         proved
     }
 }

@@ -1,17 +1,10 @@
-//! Requests that two parsers could read differently, family by family: what the client got beside what the CRM saw.
-//!
-//! Whatever becomes of a case, the CRM sees at most one request of it, in one canonical form, and never the one that is
-//! hidden in it. Refused are all but those that hyper has made one reading of before anything here sees them.
+//! The cases, family by family; those of heads stand in their own file.
 
-use std::collections::BTreeMap;
-
-use crate::support::client::Connection;
-use crate::support::crm::Crm;
-use crate::support::gateway::{Gateway, Plan, TestKey};
+use super::heads::{fields, hosts, request_lines};
 
 /// What must become of a case.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+pub enum Fate {
     /// The client is told so, the CRM sees nothing, and the connection ends.
     Refused,
     /// Like that, but its beginning may have gone on; the CRM sees it break off.
@@ -21,16 +14,16 @@ enum Fate {
     /// One canonical request: it is odd, and has one reading.
     Passes,
 }
-use Fate::{CutOff, OneReading, Passes, Refused};
+pub use Fate::{CutOff, OneReading, Passes, Refused};
 
-struct Case {
-    family: &'static str,
-    fate: Fate,
-    bytes: String,
+pub struct Case {
+    pub family: &'static str,
+    pub fate: Fate,
+    pub bytes: String,
 }
 
 /// `@` stands for the case's own path, `KEY` for a line with a good key, `HIDDEN` for a whole request that must never be seen.
-fn case(family: &'static str, fate: Fate, bytes: &str) -> Case {
+pub fn case(family: &'static str, fate: Fate, bytes: &str) -> Case {
     Case { family, fate, bytes: bytes.to_owned() }
 }
 
@@ -241,116 +234,6 @@ fn trailers() -> Vec<Case> {
     cases
 }
 
-fn fields() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for lines in [
-        "X-A: b\r\n c: d\r\n",
-        "X-A: b\r\n\tc\r\n",
-        "X-A\r\n",
-        ": x\r\n",
-        "X A: b\r\n",
-        "X-A : b\r\n",
-        "X(A): b\r\n",
-        "X-A: b\0c\r\n",
-        "X-A: b\rc\r\n",
-        "X-Ä: b\r\n",
-        "X_A: b\r\n",
-        "X.A: b\r\n",
-        "X-A: b\x7f\r\n",
-        "X-A: b\x01\r\n",
-        "\r\r\nHIDDEN",
-    ] {
-        cases.push(case("fields", Refused, &format!("GET @ HTTP/1.1\r\nHost: a\r\nKEY\r\n{lines}\r\n")));
-    }
-    cases
-}
-
-fn request_lines() -> Vec<Case> {
-    let mut cases = Vec::new();
-    // A fragment is dropped before anything here sees it: judged and forwarded is what stands before it.
-    cases.push(case("request line", OneReading, "GET @#x HTTP/1.1\r\nHost: a\r\nKEY\r\n\r\n"));
-    for text in [
-        "GET @ HTTP/1.1\nHost: a\nKEY\n\n",
-        "GET @ HTTP/1.1\r\nHost: a\nKEY\r\n\r\n",
-        "\r\nGET @ HTTP/1.1\r\nHost: a\r\nKEY\r\n\r\n",
-        "\r\n\r\nGET @ HTTP/1.1\r\nHost: a\r\nKEY\r\n\r\n",
-    ] {
-        cases.push(case("line ends", OneReading, text));
-    }
-    for line in [
-        "GET @  HTTP/1.1",
-        "GET  @ HTTP/1.1",
-        " GET @ HTTP/1.1",
-        "GET\t@\tHTTP/1.1",
-        "GET @ HTTP/1.1 ",
-        "GET @ HTTP/1.2",
-        "GET @ HTTP/2.0",
-        "GET @ HTTP/0.9",
-        "GET @ http/1.1",
-        "GET @ HTTP/1.1\0",
-        "GET @",
-        "GET @ HTTP/01.1",
-        "GET @ HTTP/1.10",
-        "G=T @ HTTP/1.1",
-        "get @ HTTP/1.1",
-        "GET @ x HTTP/1.1",
-        "GET\u{a0}@ HTTP/1.1",
-        "PRI * HTTP/2.0",
-        "CONNECT a:80 HTTP/1.1",
-        "TRACE @ HTTP/1.1",
-        "GET http://u@a@ HTTP/1.1",
-        "GET http://b@ HTTP/1.1",
-        "GET ftp://a@ HTTP/1.1",
-        "GET a@ HTTP/1.1",
-        "GET @\\x HTTP/1.1",
-        "GET @\u{e9} HTTP/1.1",
-    ] {
-        cases.push(case("request line", Refused, &format!("{line}\r\nHost: a\r\nKEY\r\n\r\n")));
-    }
-    cases
-}
-
-fn hosts() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for hosts in [
-        "",
-        "Host:\r\n",
-        "Host: a\r\nHost: a\r\n",
-        "Host: a\r\nHost: b\r\n",
-        "Host: a\r\nhOsT: b\r\n",
-        "Host: a, b\r\n",
-        "Host: a b\r\n",
-        "Host: u@a\r\n",
-        "Host: a/b\r\n",
-        "Host: a?b\r\n",
-        "Host: a#b\r\n",
-        "Host: a:b\r\n",
-        "Host: a:\r\n",
-        "Host: a:80:80\r\n",
-        "Host: a:99999\r\n",
-        "Host: a:-1\r\n",
-        "Host: [::1\r\n",
-        "Host: ::1\r\n",
-        "Host: [x]\r\n",
-        "Host: a\\b\r\n",
-        "Host: a%00\r\n",
-        "Host: a\tb\r\n",
-        "Host: \u{e9}\r\n",
-        "Host: a;b\r\n",
-        "Host : a\r\n",
-        " Host: a\r\n",
-        "Host: a\0\r\n",
-        "Host: ..\r\n",
-        "Host: http://a\r\n",
-    ] {
-        cases.push(case("host", Refused, &format!("GET @ HTTP/1.1\r\n{hosts}KEY\r\n\r\n")));
-    }
-    for host in ["a", "a:80", "A.Example:8080", "[::1]:80", "192.0.2.1", "xn--a-ecp.ru"] {
-        cases.push(case("host", Passes, &format!("GET @ HTTP/1.1\r\nHost: {host}\r\nKEY\r\n\r\n")));
-    }
-    cases
-}
-
 fn switches() -> Vec<Case> {
     let mut cases = Vec::new();
     let upgrade = |lines: &str| format!("GET @ HTTP/1.1\r\nHost: a\r\nKEY\r\n{lines}\r\nHIDDEN");
@@ -411,86 +294,8 @@ fn queues() -> Vec<Case> {
     cases
 }
 
-/// The bytes of a case under its number.
-fn bytes(case: &Case, number: usize, key: &TestKey) -> String {
-    let hidden = format!("GET /api/hidden-{number} HTTP/1.1\r\nHost: a\r\n\r\n");
-    case.bytes
-        .replace("HIDDEN", &hidden)
-        .replace("KEY", &key.header())
-        .replace('@', &format!("/api/case-{number}-"))
-        // An address in the target is written with the sign that the path has.
-        .replace(&format!("u/api/case-{number}-a"), "u@a")
-}
-
-/// The statuses that a client gets until the connection ends.
-fn ask(gateway: &Gateway, bytes: &str) -> Vec<u16> {
-    let mut connection = Connection::open(gateway.address);
-    connection.send(bytes);
-    let mut statuses = Vec::new();
-    while let Some(answer) = connection.answer() {
-        statuses.push(answer.status);
-    }
-    statuses
-}
-
-/// Why a request at the CRM is none that is written in the one canonical way.
-fn oddity(seen: &str) -> Option<String> {
-    let (head, body) = seen.split_once("\r\n\r\n")?;
-    let names: Vec<String> =
-        head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0.to_ascii_lowercase())).collect();
-    let count = |name: &str| names.iter().filter(|given| *given == name).count();
-    let framings = count("content-length") + count("transfer-encoding");
-    let odd_names =
-        names.iter().any(|name| !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
-    let facts = [
-        (count("host") != 1, "not one Host"),
-        (framings > 1, "several framings"),
-        (odd_names, "odd names"),
-        (framings == 0 && !body.is_empty(), "a body without a length"),
-        (head.replace("\r\n", "").contains(['\r', '\n', '\0']), "control characters"),
-        (count("x-api-key") > 0 || count("expect") > 0, "a field that ends here"),
-        (seen.contains("6.6.6.6") || seen.contains("Key-Id: admin"), "a claim of the client's"),
-        (count("x-sidelock-key-id") != 1, "not one key id"),
-    ];
-    facts.into_iter().find(|(is_so, _)| *is_so).map(|(_, why)| why.to_owned())
-}
-
-fn is_whole(seen: &str) -> bool {
-    let Some((head, body)) = seen.split_once("\r\n\r\n") else { return false };
-    let head = head.to_ascii_lowercase();
-    match head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()) {
-        Some(length) => body.len() >= length,
-        None => !head.contains("transfer-encoding") || body.ends_with("0\r\n\r\n"),
-    }
-}
-
-/// What is wrong with the end of a case.
-fn wrong(case: &Case, number: usize, statuses: &[u16], seen: &[String]) -> Option<String> {
-    let of = |path: String| seen.iter().filter(move |text| text.contains(&path));
-    if of(format!("/api/hidden-{number} ")).next().is_some() {
-        return Some("the hidden request reached the CRM".to_owned());
-    }
-    let own: Vec<&String> = of(format!("/api/case-{number}-")).collect();
-    if let Some(odd) = own.iter().find_map(|seen| oddity(seen)) {
-        return Some(odd);
-    }
-    let whole = own.iter().filter(|seen| is_whole(seen)).count();
-    let refused = statuses.iter().all(|status| *status >= 400);
-    match case.fate {
-        Refused if !own.is_empty() || !refused => Some("it was not refused".to_owned()),
-        CutOff if whole > 0 || !refused => Some("it was not cut off".to_owned()),
-        OneReading if own.len() > 1 => Some("it was read more than once".to_owned()),
-        Passes if whole != 1 || !statuses.contains(&200) => Some("it did not pass, once".to_owned()),
-        Refused | CutOff | OneReading | Passes => None,
-    }
-}
-
-#[test]
-fn no_request_is_read_twice() {
-    let crm = Crm::usual();
-    let key = TestKey::new(&["read", "write"], "");
-    let short = "[timeouts]\ndrain_accept = \"0s\"\nkeep_alive = \"700ms\"\nrequest_head = \"700ms\"\nrequest_body_idle = \"700ms\"\n[limits]\nper_key = \"100000/s\"\nper_address_failures = \"100000/s\"\n";
-    let gateway = Plan::before(&crm).key(&key).with(short).start();
+/// All of them.
+pub fn all() -> Vec<Case> {
     let families = [
         lengths,
         codings,
@@ -504,34 +309,5 @@ fn no_request_is_read_twice() {
         switches,
         queues,
     ];
-    let cases: Vec<Case> = families.iter().flat_map(|family| family()).collect();
-    let mut families: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut failures = Vec::new();
-    // A few at a time: the connections end by themselves, most of them at once.
-    for (at, some) in cases.chunks(40).enumerate() {
-        let answers: Vec<Vec<u16>> = std::thread::scope(|scope| {
-            let asked: Vec<_> = some
-                .iter()
-                .enumerate()
-                .map(|(number, case)| {
-                    let bytes = bytes(case, at * 40 + number, &key);
-                    let gateway = &gateway;
-                    scope.spawn(move || ask(gateway, &bytes))
-                })
-                .collect();
-            asked.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        let seen = crm.seen.requests();
-        for (number, (case, statuses)) in some.iter().zip(answers).enumerate() {
-            *families.entry(case.family).or_default() += 1;
-            if let Some(why) = wrong(case, at * 40 + number, &statuses, &seen) {
-                failures
-                    .push(format!("{} ({:?}): {why}: {statuses:?} {:?}", case.family, case.fate, case.bytes));
-            }
-        }
-        // Nobody else is hurt.
-        assert_eq!(gateway.get("/api/innocent", &[&key.header()]).text(), "ok");
-    }
-    eprintln!("cases by family: {families:?}");
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    families.iter().flat_map(|family| family()).collect()
 }
