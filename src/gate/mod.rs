@@ -5,6 +5,7 @@
 
 mod admitted;
 mod delivery;
+mod hidden;
 mod operation;
 mod repeated;
 mod trail;
@@ -36,6 +37,7 @@ use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::blank::Blanks;
 use crate::policy::path::PathPattern;
 use crate::policy::scope::Scopes;
 use crate::request_head::fields::{ListedNames, WantedNames};
@@ -66,6 +68,8 @@ pub struct Gate {
     pub nowhere: Arc<RouteStats>,
     /// What keys may do.
     pub scopes: Scopes,
+    /// What replies to keys must not show.
+    pub blanks: Blanks,
     /// The keys.
     pub keys: Arc<KeySet>,
     /// The rate of keys without one of their own.
@@ -239,14 +243,17 @@ impl Gate {
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
+        let permit = self.permit(&holder, &parts.method, head.target.path(), client)?;
+        let (permit, hidden) = self.hidden(permit, &parts.method, &head)?;
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,
+            hidden,
             taken: Some(taken),
             wants_upgrade: head.facts.wants_upgrade,
             ..Admitted::plain(head.target)
         };
-        match self.permit(&holder, &parts.method, head.target.path(), client)? {
+        match permit {
             Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
             // What goes through a tunnel is in no body.
             Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),

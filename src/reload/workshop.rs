@@ -14,6 +14,7 @@ use crate::limits::deliveries::Deliveries;
 use crate::metrics::Metrics;
 use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::blank::Blanks;
 use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
 use crate::proxy::lifeline::Lifelines;
@@ -119,6 +120,7 @@ impl Workshop {
             api: self.metrics.route(API_ROUTE),
             nowhere: self.metrics.route(NO_ROUTE),
             scopes: config.scopes.clone(),
+            blanks: config.pack.as_ref().map(|pack| Blanks::new(&pack.blank)).unwrap_or_default(),
             keys,
             api_rate: config.limits.per_key,
             failure_rate: config.limits.per_address_failures,

@@ -28,6 +28,7 @@ mod editing;
 mod forwarding;
 mod found;
 mod fuzz_smoke;
+mod hidden;
 mod last_used;
 mod lifecycle;
 mod limits;
