@@ -266,7 +266,7 @@ impl Gate {
         let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
         match self.keys.prove(&digest, now.wall) {
             Ok(proved) => {
-                proved.used(now.wall);
+                proved.used(now.wall, trail.client.and_then(ClientAddr::for_allowlist));
                 trail.secret = proved.secret;
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))

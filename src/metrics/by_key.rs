@@ -98,6 +98,18 @@ const PREVIOUS_ENDS: Family = Family {
     labels: &["key"],
     kind: MetricType::GAUGE,
 };
+const NETWORKS: Family = Family {
+    name: "key_networks",
+    help: "Networks (IPv4 /24, IPv6 /48) that a key was used from, at most 64, once it was used.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
+const NEW_NETWORKS: Family = Family {
+    name: "key_new_networks_total",
+    help: "Uses of a key from a network that was not known of it, while others were.",
+    labels: &["key"],
+    kind: MetricType::COUNTER,
+};
 const KEYS: Family =
     Family { name: "keys", help: "Keys in the file by state.", labels: &["state"], kind: MetricType::GAUGE };
 
@@ -113,8 +125,9 @@ impl ByKey {
             )
         };
         let own = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
-        let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS, &KEYS];
-        let descs = own.into_iter().chain(rotation).map(desc).collect::<Result<_, _>>()?;
+        let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS];
+        let others = [&NETWORKS, &NEW_NETWORKS, &KEYS];
+        let descs = own.into_iter().chain(rotation).chain(others).map(desc).collect::<Result<_, _>>()?;
         let (strangers, keyless) = (zeros(), zeros());
         Ok(Self(Arc::new(Inner {
             keys: ArcSwap::default(),
@@ -159,6 +172,7 @@ impl Collector for ByKey {
         let snapshot = self.0.keys.load();
         let keys = snapshot.all();
         let (labelled, others) = keys.split_at_checked(self.0.cap).unwrap_or((keys, &[]));
+        let (networks, new_networks) = networks(labelled).into_iter().unzip();
         [
             family(&REQUESTS, self.requests(labelled, others)),
             family(&DENIED, self.denied(labelled, others)),
@@ -172,6 +186,8 @@ impl Collector for ByKey {
             family(&PREVIOUS_USES, previous_uses(labelled)),
             family(&PREVIOUS_LAST_USED, stamps(&PREVIOUS_LAST_USED, labelled, last_previous_use)),
             family(&PREVIOUS_ENDS, stamps(&PREVIOUS_ENDS, labelled, |it| it.previous_until())),
+            family(&NETWORKS, networks),
+            family(&NEW_NETWORKS, new_networks),
             family(&KEYS, self.states(keys)),
         ]
         .into_iter()
@@ -183,6 +199,17 @@ impl Collector for ByKey {
 fn previous_uses(labelled: &[Arc<Holder>]) -> Vec<Metric> {
     let rotating = labelled.iter().filter(|holder| holder.key.previous.is_some());
     rotating.map(|it| counter(&PREVIOUS_USES, &[id(it)], it.state.previous_uses().1)).collect()
+}
+
+/// Of keys that were used. Their counter is there at zero: what is first seen at one has not increased.
+fn networks(labelled: &[Arc<Holder>]) -> Vec<(Metric, Metric)> {
+    let used =
+        labelled.iter().map(|it| (it, it.state.origins.networks())).filter(|(_, (known, _))| *known > 0);
+    used.map(|(it, (known, new))| {
+        let known = i64::try_from(known).unwrap_or(i64::MAX);
+        (gauge(&NETWORKS, &[id(it)], known), counter(&NEW_NETWORKS, &[id(it)], new))
+    })
+    .collect()
 }
 
 fn last_previous_use(holder: &Holder) -> Option<WallTime> {

@@ -24,6 +24,7 @@ use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
 use crate::config::{self, Config};
 use crate::keys::last_used::LastUsed;
+use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
@@ -179,7 +180,8 @@ impl Parts {
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
-        let states = Arc::new(KeyStates::after(LastUsed::read(&server.state_dir), clock));
+        let before = (LastUsed::read(&server.state_dir), KnownOrigins::read(&server.state_dir));
+        let states = Arc::new(KeyStates::after(before, clock));
         let workshop = Workshop {
             states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),

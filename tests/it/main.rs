@@ -32,6 +32,7 @@ mod hidden;
 mod last_used;
 mod lifecycle;
 mod limits;
+mod origins;
 mod packs;
 mod reload;
 mod rotation;
