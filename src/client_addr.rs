@@ -78,6 +78,26 @@ impl AddrGroup {
     }
 }
 
+impl std::fmt::Display for AddrGroup {
+    /// `192.0.2.1`, `2001:db8::/64`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => write!(f, "{v4}"),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+impl std::str::FromStr for AddrGroup {
+    type Err = std::net::AddrParseError;
+
+    /// From any address in it, or as it is displayed.
+    fn from_str(text: &str) -> Result<Self, std::net::AddrParseError> {
+        let ip: IpAddr = text.strip_suffix("/64").filter(|ip| ip.contains(':')).unwrap_or(text).parse()?;
+        Ok(Self::of(ip.to_canonical()))
+    }
+}
+
 /// The client by whichever chains are present; `None` if none is, one is unreadable, or two disagree.
 fn chains(headers: &HeaderMap, trusted: &Networks) -> Option<IpAddr> {
     let by_list = headers

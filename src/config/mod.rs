@@ -11,6 +11,7 @@ pub mod telegram;
 pub mod units;
 
 mod access_log;
+mod ban;
 mod client_address;
 mod crm_credential;
 mod keys;
@@ -34,6 +35,7 @@ use crate::policy::scope::Scopes;
 use crate::request_head::target::judge_path;
 use crate::secret::Secret;
 pub use access_log::AccessLog;
+pub use ban::Ban;
 pub use client_address::ClientAddress;
 pub use crm_credential::{Credential, Credentials};
 use environment::Environment;
@@ -72,6 +74,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[ban]`
+    pub ban: Ban,
     /// `[timeouts]`
     pub timeouts: Timeouts,
     /// `[access_log]`
@@ -170,6 +174,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let webhooks = webhook::read(root.sections("webhook"), &known);
     let routes = route::read(root.sections("route"), public);
     let limits = Limits::read(root.section("limits"));
+    let ban = Ban::read(root.section("ban"));
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
     let file = keys.file.clone();
@@ -184,6 +189,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
         webhooks,
         routes,
         limits,
+        ban,
         timeouts,
         access_log,
     });

@@ -42,6 +42,8 @@ pub enum Denial {
     Delivery(DeliveryFault),
     /// Too many refused credentials from this address; the time is until the next attempt is looked at.
     TooManyFailures(RetryAfter),
+    /// The client's address may not use keys for a while.
+    AddressBanned(RetryAfter),
     /// The client's address is not on the allowlist that decides.
     AddressNotAllowed,
     /// No scope of the key covers this method and path, or what the body asks for.
@@ -92,7 +94,7 @@ impl RetryAfter {
 }
 
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 25] = [
+const OWN_REASONS: [&str; 26] = [
     "ambiguous",
     "method",
     "expectation",
@@ -118,6 +120,7 @@ const OWN_REASONS: [&str; 25] = [
     "upstream_broken",
     "webhook_under_way",
     "reply_unreadable",
+    "banned",
 ];
 
 /// Every value of [`Denial::reason`], in the order of [`Denial::index`].
@@ -175,6 +178,7 @@ impl Denial {
             Self::UpstreamBroken => 22,
             Self::DeliveryUnderWay => 23,
             Self::ReplyUnreadable(_) => 24,
+            Self::AddressBanned(_) => 25,
         }
     }
 
@@ -200,9 +204,11 @@ impl Denial {
             | Self::CredentialExpired
             | Self::CredentialRevoked
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
-            Self::AddressNotAllowed | Self::ScopeMissing | Self::ScopeNever | Self::ScopeUnread => {
-                StatusCode::FORBIDDEN
-            }
+            Self::AddressBanned(_)
+            | Self::AddressNotAllowed
+            | Self::ScopeMissing
+            | Self::ScopeNever
+            | Self::ScopeUnread => StatusCode::FORBIDDEN,
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -227,6 +233,11 @@ impl Denial {
         }
     }
 
+    /// True for a key that nobody has: whoever sends many of them is guessing.
+    pub const fn is_guess(self) -> bool {
+        matches!(self, Self::CredentialUnknown | Self::CredentialMalformed)
+    }
+
     /// True where the client's credential was refused: these count against its address and as failed authentication.
     pub const fn is_authentication_failure(self) -> bool {
         match self {
@@ -241,6 +252,7 @@ impl Denial {
             | Self::MethodNotAllowed
             | Self::ExpectationUnknown
             | Self::TargetTooLong
+            | Self::AddressBanned(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
             | Self::ScopeNever
@@ -262,7 +274,9 @@ impl Denial {
     /// Seconds for `Retry-After` (RFC 9110 section 10.2.3), where waiting helps.
     pub const fn retry_after(self) -> Option<u64> {
         match self {
-            Self::TooManyFailures(wait) | Self::RateLimited(wait) => Some(wait.seconds()),
+            Self::TooManyFailures(wait) | Self::RateLimited(wait) | Self::AddressBanned(wait) => {
+                Some(wait.seconds())
+            }
             Self::Overloaded | Self::DeliveryUnderWay => Some(1),
             Self::UpstreamUnreachable | Self::UpstreamConnectTimeout => Some(5),
             Self::Ambiguous(_)
@@ -302,6 +316,7 @@ impl Denial {
             | Self::CredentialRevoked
             | Self::Delivery(_)
             | Self::TooManyFailures(_)
+            | Self::AddressBanned(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
             | Self::ScopeNever
@@ -329,7 +344,10 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::ReplyUnreadable(ReplyFault::NotJson).index(), OWN_REASONS.len() - 1);
+        assert_eq!(
+            Denial::AddressBanned(RetryAfter::from_wait(Duration::ZERO)).index(),
+            OWN_REASONS.len() - 1
+        );
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }

@@ -18,6 +18,7 @@ impl Denial {
             Self::CredentialExpired => "key-expired",
             Self::CredentialRevoked => "key-revoked",
             Self::TooManyFailures(_) => "too-many-failures",
+            Self::AddressBanned(_) => "address-banned",
             Self::AddressNotAllowed => "address-not-allowed",
             Self::ScopeMissing => "scope-missing",
             Self::ScopeNever => "never-allowed",
@@ -50,6 +51,7 @@ impl Denial {
             Self::CredentialExpired => "The key has expired",
             Self::CredentialRevoked => "The key was revoked",
             Self::TooManyFailures(_) => "Too many refused credentials from this address",
+            Self::AddressBanned(_) => "Too many unknown keys came from this address",
             Self::AddressNotAllowed => "This address may not do this",
             Self::ScopeMissing => "The key may not do this",
             Self::ScopeNever => "No key may do this",
@@ -88,6 +90,9 @@ impl Denial {
             Self::CredentialExpired => "Ask whoever issued the key for a new one.",
             Self::CredentialRevoked => "Ask whoever issued the key why, and for a new one.",
             Self::TooManyFailures(_) => "Wait as long as Retry-After says, then try with a correct key.",
+            Self::AddressBanned(_) => {
+                "Wait as long as Retry-After says; where others share your address, ask for it to be exempt."
+            }
             Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
             Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
             Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",

@@ -7,6 +7,7 @@ mod admitted;
 mod delivery;
 mod hidden;
 mod operation;
+mod refusing;
 mod repeated;
 mod trail;
 
@@ -22,6 +23,7 @@ use delivery::Arrival;
 pub use delivery::{UnprovedDelivery, Webhook};
 use operation::Permit;
 pub use operation::UnreadCall;
+pub use refusing::Banning;
 use repeated::{contains, holding};
 pub use trail::Trail;
 
@@ -76,6 +78,8 @@ pub struct Gate {
     pub api_rate: Rate,
     /// Refused credentials per address.
     pub failure_rate: Rate,
+    /// What becomes of addresses that guess keys.
+    pub banning: Banning,
 }
 
 /// What becomes of the presented key.
@@ -231,13 +235,8 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Judged, Denial> {
         self.allow_from.permit(client)?;
-        let refuse = |denial: Denial| {
-            if denial.is_authentication_failure() {
-                failures.refuse(denial, client.group(), self.failure_rate)
-            } else {
-                denial
-            }
-        };
+        self.permit_address(client, failures)?;
+        let refuse = |denial: Denial| self.refuse_key(denial, client, failures);
         let claim = self.places.find(&parts.headers).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;

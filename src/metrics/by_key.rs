@@ -37,11 +37,18 @@ struct Inner {
 }
 
 /// Name, help and labels of one family.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    kind: MetricType,
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) labels: &'static [&'static str],
+    pub(super) kind: MetricType,
+}
+
+impl Family {
+    pub(super) fn desc(&self) -> Result<Desc, prometheus::Error> {
+        let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, std::collections::HashMap::new())
+    }
 }
 
 const REQUESTS: Family = Family {
@@ -115,19 +122,11 @@ const KEYS: Family =
 
 impl ByKey {
     pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
-        let desc = |family: &Family| {
-            let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
-            Desc::new(
-                family.name.to_owned(),
-                family.help.to_owned(),
-                labels,
-                std::collections::HashMap::new(),
-            )
-        };
         let own = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
         let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS];
         let others = [&NETWORKS, &NEW_NETWORKS, &KEYS];
-        let descs = own.into_iter().chain(rotation).chain(others).map(desc).collect::<Result<_, _>>()?;
+        let descs =
+            own.into_iter().chain(rotation).chain(others).map(Family::desc).collect::<Result<_, _>>()?;
         let (strangers, keyless) = (zeros(), zeros());
         Ok(Self(Arc::new(Inner {
             keys: ArcSwap::default(),
@@ -304,7 +303,7 @@ fn summed(
     })
 }
 
-fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
+pub(super) fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(of.name.to_owned());
     family.set_help(of.help.to_owned());
@@ -313,7 +312,7 @@ fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
     family
 }
 
-fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
+pub(super) fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
     let mut metric = Metric::from_label(labels(of, values));
     let mut counter = Counter::default();
     counter.set_value(super::as_f64(count));
@@ -325,7 +324,7 @@ fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
     clippy::cast_precision_loss,
     reason = "Prometheus has only f64; seconds and counts stay far below 2^53"
 )]
-fn gauge(of: &Family, values: &[&str], value: i64) -> Metric {
+pub(super) fn gauge(of: &Family, values: &[&str], value: i64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value as f64);
     let mut metric = Metric::from_label(labels(of, values));

@@ -16,6 +16,7 @@
 
 mod support;
 
+mod bans;
 mod bodies;
 mod bounds;
 mod check;
