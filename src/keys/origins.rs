@@ -3,7 +3,7 @@
 //! Bounded for each key, and noted by the hour: a request from the address of the last one, in the same hour, costs a
 //! comparison. Whatever the key was then refused for counts too, because a thief tries what a key may do.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipnet::IpNet;
@@ -27,8 +27,7 @@ pub struct Hour(u32);
 /// From where one key is used.
 #[derive(Debug, Default)]
 pub struct Origins {
-    /// The last use that was noted: hour, and the address in two halves.
-    last: [AtomicU64; 3],
+    last: Last,
     seen: Mutex<Seen>,
     new_networks: AtomicU64,
 }
@@ -79,7 +78,7 @@ impl std::fmt::Display for Network {
 impl Hour {
     /// The hour of a moment.
     pub fn of(now: WallTime) -> Self {
-        Self(u32::try_from(now.unix_millis() / 3_600_000).unwrap_or_default())
+        Self(u32::try_from(hours(now)).unwrap_or(u32::MAX))
     }
 
     /// Its beginning.
@@ -95,20 +94,21 @@ impl Origins {
     }
 
     /// Notes a use from `ip`, which is canonical, at `now`.
+    #[inline]
     pub fn note(&self, ip: IpAddr, now: WallTime) {
-        let hour = Hour::of(now);
-        let mark = mark(ip, hour);
-        if !self.last.iter().zip(mark).all(|(last, mark)| last.load(Ordering::Relaxed) == mark) {
-            self.note_change(ip, hour, mark);
+        let hour = hours(now);
+        if !self.last.is(ip, hour) {
+            self.note_change(ip, hour);
         }
     }
 
-    fn note_change(&self, ip: IpAddr, hour: Hour, mark: [u64; 3]) {
+    #[cold]
+    fn note_change(&self, ip: IpAddr, hour: u64) {
         let mut seen = self.seen.lock();
-        if seen.note(ip, hour) == Novelty::New {
+        if seen.note(ip, Hour(u32::try_from(hour).unwrap_or(u32::MAX))) == Novelty::New {
             self.new_networks.fetch_add(1, Ordering::Relaxed);
         }
-        self.last.iter().zip(mark).for_each(|(last, mark)| last.store(mark, Ordering::Relaxed));
+        self.last.set(ip, hour);
     }
 
     /// What is remembered.
@@ -122,16 +122,50 @@ impl Origins {
     }
 }
 
-fn mark(ip: IpAddr, Hour(hour): Hour) -> [u64; 3] {
-    let (high, low) = match ip {
-        IpAddr::V4(v4) => (0, 0xffff_0000_0000 | u64::from(v4.to_bits())),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, e, f, g, h] = v6.segments().map(u64::from);
-            (a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h)
+/// Who called last, and in which hour. An IPv4 address and its hour fit into one word, which is all that most calls compare.
+#[derive(Debug, Default)]
+struct Last {
+    /// `hour << 32 | IPv4 address`, or with the highest bit for the IPv6 address in the other two.
+    first: AtomicU64,
+    v6: [AtomicU64; 2],
+}
+
+const IS_V6: u64 = 1 << 63;
+
+impl Last {
+    #[inline]
+    fn is(&self, ip: IpAddr, hour: u64) -> bool {
+        let is = |slot: &AtomicU64, word: u64| slot.load(Ordering::Relaxed) == word;
+        match ip {
+            IpAddr::V4(v4) => is(&self.first, hour << 32 | u64::from(v4.to_bits())),
+            IpAddr::V6(v6) => {
+                let [high, low] = halves(v6);
+                let [known_high, known_low] = &self.v6;
+                is(&self.first, IS_V6 | hour << 32) && is(known_high, high) && is(known_low, low)
+            }
         }
-    };
-    // No use leaves the marks that there are before the first one.
-    [u64::from(hour) | 1 << 32, high, low]
+    }
+
+    fn set(&self, ip: IpAddr, hour: u64) {
+        match ip {
+            IpAddr::V4(v4) => self.first.store(hour << 32 | u64::from(v4.to_bits()), Ordering::Relaxed),
+            IpAddr::V6(v6) => {
+                self.first.store(IS_V6 | hour << 32, Ordering::Relaxed);
+                for (known, half) in self.v6.iter().zip(halves(v6)) {
+                    known.store(half, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+fn halves(v6: Ipv6Addr) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h] = v6.segments().map(u64::from);
+    [a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h]
+}
+
+fn hours(now: WallTime) -> u64 {
+    u64::try_from(now.unix_millis()).unwrap_or_default() / 3_600_000
 }
 
 /// What a network is to a key.
@@ -227,7 +261,7 @@ mod tests {
     #[test]
     fn addresses_that_differ_anywhere_are_told_apart() {
         let origins = Origins::default();
-        let zero = WallTime::from_unix_secs(0);
+        let zero = WallTime::from_unix_secs(3_600);
         for text in ["::", "0.0.0.0", "::1", "1::", "0.0.0.1", "::", "::ffff:1:0"] {
             origins.note(ip(text), zero);
             assert_eq!(origins.seen().addresses.first().map(|seen| seen.ip), Some(ip(text)));
