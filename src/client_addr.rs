@@ -66,6 +66,11 @@ impl ClientAddr {
 }
 
 impl AddrGroup {
+    /// The address that stands for all of them.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
+
     /// The group of an address that is already canonical.
     pub const fn of(ip: IpAddr) -> Self {
         match ip {

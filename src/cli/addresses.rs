@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Failure;
-use super::asking::{ask, table};
+use super::asking::{Process, table};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub(super) struct Opts {
 }
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
-    let told = ask(path, "GET", "/addresses")?;
+    let told = Process::find(path)?.ask("GET", "/addresses")?;
     let mut out = std::io::stdout().lock();
     if opts.json {
         return Ok(writeln!(out, "{told}")?);

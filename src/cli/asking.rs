@@ -10,43 +10,59 @@ use serde_json::Value;
 use super::terminal::plain;
 use super::{Failure, show, tally};
 use crate::admin::pass::Door;
+use crate::config::Config;
 use crate::config::environment::Environment;
-use crate::config::load::load;
+use crate::config::load::{Loaded, load};
 
 /// How long the process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest answer, in bytes: it is bounded there too.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// Sends a request without a body.
-///
-/// # Errors
-/// No process runs with this configuration, or it refuses.
-pub(super) fn ask(config: &Path, method: &str, target: &str) -> Result<Value, Failure> {
-    let loading = load(config, &Environment::Unread);
-    let Some(loaded) = &loading.loaded else {
-        show(&loading);
-        return Err(Failure::Mistakes(tally(&loading)));
-    };
-    let door = match Door::read(&loaded.config.server.state_dir) {
-        Ok(Some(door)) => door,
-        Ok(None) => return Err(Failure::Failed("admin.json in the state folder is damaged".to_owned())),
-        Err(error) => {
-            return Err(Failure::Failed(format!(
-                "no process runs with this configuration (admin.json: {error})"
-            )));
+/// A process that can be asked.
+pub(super) struct Process {
+    /// What its configuration says now.
+    pub(super) config: Config,
+    door: Door,
+}
+
+impl Process {
+    /// The one that runs with this configuration.
+    ///
+    /// # Errors
+    /// The configuration has mistakes, or no process runs with it.
+    pub(super) fn find(config: &Path) -> Result<Self, Failure> {
+        let loading = load(config, &Environment::Unread);
+        let Some(Loaded { config, .. }) = loading.loaded else {
+            show(&loading);
+            return Err(Failure::Mistakes(tally(&loading)));
+        };
+        match Door::read(&config.server.state_dir) {
+            Ok(Some(door)) => Ok(Self { config, door }),
+            Ok(None) => Err(Failure::Failed("admin.json in the state folder is damaged".to_owned())),
+            Err(error) => {
+                let why = format!("no process runs with this configuration (admin.json: {error})");
+                Err(Failure::Failed(why))
+            }
         }
-    };
-    let answer = exchange(&door, method, target).map_err(|error| {
-        Failure::Failed(format!("the process does not answer on {}: {error}", door.address))
-    })?;
-    let broken = || Failure::Failed(format!("{} is not a Sidelock's admin listener", door.address));
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
-    let value: Value = serde_json::from_str(body).map_err(|_| broken())?;
-    match (head.split(' ').nth(1), value.get("error").and_then(Value::as_str)) {
-        (Some("200"), _) => Ok(value),
-        (_, Some(why)) => Err(Failure::Failed(plain(why))),
-        (_, None) => Err(broken()),
+    }
+
+    /// Sends a request without a body.
+    ///
+    /// # Errors
+    /// The process does not answer, or refuses.
+    pub(super) fn ask(&self, method: &str, target: &str) -> Result<Value, Failure> {
+        let address = self.door.address;
+        let answer = exchange(&self.door, method, target)
+            .map_err(|error| Failure::Failed(format!("the process does not answer on {address}: {error}")))?;
+        let broken = || Failure::Failed(format!("{address} is not this Sidelock's admin listener"));
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
+        let value: Value = serde_json::from_str(body).map_err(|_| broken())?;
+        match (head.split(' ').nth(1), value.get("error").and_then(Value::as_str)) {
+            (Some("200"), _) => Ok(value),
+            (_, Some(why)) => Err(Failure::Failed(plain(why))),
+            (_, None) => Err(broken()),
+        }
     }
 }
 

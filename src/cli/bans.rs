@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::asking::{ask, table};
+use super::asking::{Process, table};
 use super::{Failure, say};
 use crate::client_addr::AddrGroup;
 use crate::config::units::Span;
@@ -50,7 +50,13 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         Verb::Lift { address, json } => ("DELETE", format!("/bans?address={address}"), json),
         Verb::Add { address, lasts, json } => ("POST", format!("/bans?address={address}&for={lasts}"), json),
     };
-    let told = ask(path, method, &target)?;
+    let process = Process::find(path)?;
+    if let Verb::Add { address, .. } = &opts.verb
+        && process.config.never_banned().contains(address.ip())
+    {
+        return Err(Failure::Failed(format!("{address} is exempt from bans in this configuration")));
+    }
+    let told = process.ask(method, &target)?;
     let mut out = std::io::stdout().lock();
     if *json {
         return Ok(writeln!(out, "{told}")?);

@@ -29,6 +29,7 @@ mod webhook_secret;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use crate::networks::Networks;
 use crate::policy::crm_credential::CredentialNames;
 use crate::policy::pack::Pack;
 use crate::policy::scope::Scopes;
@@ -92,6 +93,13 @@ pub struct Names {
 }
 
 impl Config {
+    /// Addresses that are never banned: a proxy speaks for everyone behind it, and a webhook's sender for everyone whom it
+    /// serves.
+    pub fn never_banned(&self) -> Networks {
+        let known = [&self.ban.exempt, &self.client_address.trusted_proxies];
+        Networks::union(known.into_iter().chain(self.webhooks.iter().map(|webhook| &webhook.allow_from)))
+    }
+
     /// What a key file may name.
     pub fn names(&self) -> Names {
         Names { scopes: self.scopes.clone(), credentials: self.upstream.credentials.names().clone() }

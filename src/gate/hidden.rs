@@ -10,25 +10,29 @@ use crate::policy::operation::Message;
 use crate::request_head::Head;
 
 impl Gate {
-    /// What the reply must not show. Where there is something, the request must not name it: a body is read first.
-    pub(super) fn hidden<'s>(
-        &self,
-        permit: Permit<'s>,
-        method: &Method,
-        head: &Head,
-    ) -> Result<(Permit<'s>, Option<Hidden>), Denial> {
-        let Some(hidden) = self.blanks.hidden_from(method, head.target.path()) else {
-            return Ok((permit, None));
-        };
+    /// What the reply must not show, and the request must not name.
+    #[inline]
+    pub(super) fn hidden(&self, method: &Method, head: &Head) -> Result<Option<Hidden>, Denial> {
+        if self.blanks.is_empty() { Ok(None) } else { self.hidden_there(method, head) }
+    }
+
+    fn hidden_there(&self, method: &Method, head: &Head) -> Result<Option<Hidden>, Denial> {
+        let Some(hidden) = self.blanks.hidden_from(method, head.target.path()) else { return Ok(None) };
         // Nobody can look into what passes through a tunnel.
         if head.facts.wants_upgrade {
             return Err(Denial::ScopeNever);
         }
         let message = Message { method, query: head.target.query(), content_type: None, body: b"" };
         unnamed(&hidden, &message)?;
-        // These have no body: the head was refused otherwise.
-        let permit = if *method == Method::GET || *method == Method::HEAD { permit } else { Permit::AskBody };
-        Ok((permit, Some(hidden)))
+        Ok(Some(hidden))
+    }
+}
+
+/// With something to hide, the body is read too. `GET` and `HEAD` have none: their head was refused otherwise.
+pub(super) fn reading<'s>(permit: Permit<'s>, hidden: Option<&Hidden>, method: &Method) -> Permit<'s> {
+    match hidden {
+        Some(_) if *method != Method::GET && *method != Method::HEAD => Permit::AskBody,
+        Some(_) | None => permit,
     }
 }
 

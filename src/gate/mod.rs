@@ -243,7 +243,8 @@ impl Gate {
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
         let permit = self.permit(&holder, &parts.method, head.target.path(), client)?;
-        let (permit, hidden) = self.hidden(permit, &parts.method, &head)?;
+        let hidden = self.hidden(&parts.method, &head)?;
+        let permit = hidden::reading(permit, hidden.as_ref(), &parts.method);
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,

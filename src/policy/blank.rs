@@ -91,11 +91,13 @@ impl Blanks {
         Self(blanks.iter().map(set).collect())
     }
 
+    /// True where replies hide nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What the reply to such a request must not show; `None` for nothing, as for most.
     pub fn hidden_from(&self, method: &Method, path: &str) -> Option<Hidden> {
-        if self.0.is_empty() {
-            return None;
-        }
         let about = self.0.iter().filter(|(about, _)| about.has(method, path));
         let fields: Box<[_]> = about.map(|(_, fields)| Arc::clone(fields)).collect();
         (!fields.is_empty()).then_some(Hidden(fields))

@@ -12,7 +12,6 @@ use crate::keys::set::KeySet;
 use crate::keys::state::KeyStates;
 use crate::limits::deliveries::Deliveries;
 use crate::metrics::Metrics;
-use crate::networks::Networks;
 use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::blank::Blanks;
@@ -125,14 +124,7 @@ impl Workshop {
             keys,
             api_rate: config.limits.per_key,
             failure_rate: config.limits.per_address_failures,
-            banning: banning(config),
+            banning: Banning { rule: config.ban.rule, exempt: config.never_banned() },
         }
     }
-}
-
-/// A proxy speaks for everyone behind it, and a webhook's sender for everyone whom it serves.
-fn banning(config: &Config) -> Banning {
-    let known = [&config.ban.exempt, &config.client_address.trusted_proxies];
-    let senders = config.webhooks.iter().map(|webhook| &webhook.allow_from);
-    Banning { rule: config.ban.rule, exempt: Networks::union(known.into_iter().chain(senders)) }
 }

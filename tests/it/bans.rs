@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use crate::support::client;
 use crate::support::crm::Crm;
+use crate::support::eventually;
 use crate::support::gateway::{Gateway, Plan, TestKey};
 
 const PROXIED: &str = "[client_address]\ntrusted_proxies = [\"127.0.0.1\"]\n";
@@ -91,11 +92,14 @@ fn who_does_not_guess_is_not_banned() {
         assert_eq!(from(&gateway, address, &key.header()).status, 200, "{address}");
     }
     assert_eq!(gateway.metric("sidelock_bans_total"), 0.0);
-    // A ban by command does not reach them either, and no delivery.
-    for address in ["198.51.100.9", "192.0.2.1"] {
-        assert!(typed(&gateway, &["bans", "add", address]).status.success());
-        assert_eq!(from(&gateway, address, &key.header()).status, 200, "{address}");
-    }
+    let refused = typed(&gateway, &["bans", "add", "198.51.100.9"]);
+    assert!(refused.status.code() == Some(1) && String::from_utf8_lossy(&refused.stderr).contains("exempt"));
+    assert!(typed(&gateway, &["bans", "add", "192.0.2.7"]).status.success());
+    assert_eq!(from(&gateway, "192.0.2.7", &key.header()).status, 403);
+    // Once it is named, its ban counts no more.
+    let config = std::fs::read_to_string(gateway.config_file()).unwrap();
+    std::fs::write(gateway.config_file(), config.replace("exempt = [", "exempt = [\"192.0.2.7\", ")).unwrap();
+    eventually("it is exempt", || (from(&gateway, "192.0.2.7", &key.header()).status == 200).then_some(()));
     let delivery = ["X-Secret: 0123456789abcdef", "X-Forwarded-For: 192.0.2.1"];
     assert_eq!(gateway.post("/hook", &delivery, "{}").status, 200);
 }
