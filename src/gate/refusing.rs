@@ -19,7 +19,12 @@ pub struct Banning {
 impl Gate {
     /// A banned address may not use keys, not even a good one: who holds one and who guesses cannot be told apart by it, and
     /// an answer would tell the guesser.
+    #[inline]
     pub(super) fn permit_address(&self, client: ClientAddr, failures: &Failures) -> Result<(), Denial> {
+        if failures.bans.is_empty() { Ok(()) } else { self.permit_unbanned(client, failures) }
+    }
+
+    fn permit_unbanned(&self, client: ClientAddr, failures: &Failures) -> Result<(), Denial> {
         match failures.bans.left(client.group()) {
             Some(left) if !self.banning.exempt.contains(client.ip()) => Err(Denial::AddressBanned(left)),
             Some(_) | None => Ok(()),

@@ -92,11 +92,14 @@ impl Bans {
         }
     }
 
+    /// True if certainly nobody is banned.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
     /// How long an address is banned yet; `None` if it is not.
     pub fn left(&self, group: AddrGroup) -> Option<RetryAfter> {
-        if self.count.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
         let now = self.clock.monotonic();
         let ban = self.list.read().by_group.get(&group).copied()?;
         (ban.until > now).then(|| RetryAfter::from_wait(ban.until.since(now)))
@@ -155,7 +158,7 @@ impl Bans {
     }
 
     fn forget_ended(&self) {
-        if self.count.load(Ordering::Relaxed) > 0 {
+        if !self.is_empty() {
             let mut list = self.list.write();
             list.end(self.clock.monotonic());
             self.count.store(list.by_group.len(), Ordering::Relaxed);

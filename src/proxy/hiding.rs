@@ -72,7 +72,7 @@ impl Showing {
             Ok(()) => whole(&mut body, &mut lease, &timeouts, &record).await,
             Err(fault) => Err(Denial::ReplyUnreadable(fault)),
         };
-        match shown.and_then(|store| store.replace(|text| blanking::without(&hidden, text)).map_err(fault)) {
+        match shown.and_then(|store| without(&hidden, store)) {
             Ok(store) => {
                 lease.give_back(record.finish());
                 shown_as(head, store.into(), record)
@@ -85,6 +85,15 @@ impl Showing {
                 shown_as(head, Bytes::new(), record)
             }
         }
+    }
+}
+
+fn without(hidden: &Hidden, store: Store) -> Result<Store, Denial> {
+    // An empty text hides nothing; it may come as chunks, so that its end is not known at once.
+    if store.count() == 0 {
+        Ok(store)
+    } else {
+        store.replace(|text| blanking::without(hidden, text)).map_err(fault)
     }
 }
 

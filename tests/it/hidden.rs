@@ -177,12 +177,16 @@ fn nothing_to_show_is_shown() {
     let kind = "Content-Type: application/json\r\nETag: \"1\"\r\n";
     let crm = crm([
         ("/empty", reply("204 No Content", "ETag: \"1\"\r\n", "")),
+        ("/chunk", reply("200 OK", &format!("{kind}Transfer-Encoding: chunked\r\n"), "0\r\n\r\n")),
         ("/zero", whole("200 OK", "Content-Type: text/plain\r\n", "")),
         ("/head", reply("200 OK", &format!("{kind}Content-Length: 99\r\n"), "")),
     ]);
     let (gateway, key) = behind(&crm, "");
     assert_eq!(gateway.get("/api/me/empty", &[&key.header()]).status, 204);
-    assert_eq!(gateway.get("/api/me/zero", &[&key.header()]).status, 200);
+    for path in ["/api/me/zero", "/api/me/chunk"] {
+        let nothing = gateway.get(path, &[&key.header()]);
+        assert_eq!((nothing.status, nothing.body.len()), (200, 0), "{path}");
+    }
     let mut client = Connection::open(gateway.address);
     client.send(format!("HEAD /api/me/head HTTP/1.1\r\nHost: crm.example\r\n{}\r\n\r\n", key.header()));
     let head = client.answer_to("HEAD").unwrap();

@@ -15,10 +15,12 @@ pub fn run(data: &[u8]) {
     let Ok(shown) = blanking::without(&hidden, data.to_vec()) else { return };
     let before: Value = serde_json::from_slice(data).expect("what is shown was JSON");
     let after: Value = serde_json::from_slice(&shown).expect("what is shown is JSON");
-    assert_eq!(after, expected(before, &["a", "*", "p"]), "another reader sees the same, without the fields");
-    // What was not hidden is there in the same bytes, from the front and from the back.
-    let same = data.iter().zip(&shown).take_while(|(one, other)| one == other).count();
-    assert!(same == data.len() || shown != data, "nothing hidden, nothing changed");
+    assert_eq!(
+        after,
+        expected(before.clone(), &["a", "*", "p"]),
+        "another reader sees the same, without the fields"
+    );
+    assert!(after != before || shown == data, "nothing to hide, not a byte changed");
     assert_eq!(blanking::without(&hidden, shown.clone()), Ok(shown), "once is enough");
 }
 
