@@ -192,8 +192,8 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
     }
     if let Some(denial) = outcome.denial {
         plain(out, b",\"reason\":\"", denial.reason());
-        if let crate::denial::Denial::Ambiguous(what) = denial {
-            plain(out, b",\"detail\":\"", what.word());
+        if let Some(detail) = denial.detail() {
+            plain(out, b",\"detail\":\"", detail);
         }
     }
     if let Some(delivery) = outcome.delivery.word() {

@@ -66,6 +66,11 @@ impl ClientAddr {
 }
 
 impl AddrGroup {
+    /// The address that stands for all of them.
+    pub const fn ip(self) -> IpAddr {
+        self.0
+    }
+
     /// The group of an address that is already canonical.
     pub const fn of(ip: IpAddr) -> Self {
         match ip {
@@ -75,6 +80,26 @@ impl AddrGroup {
                 Self(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0)))
             }
         }
+    }
+}
+
+impl std::fmt::Display for AddrGroup {
+    /// `192.0.2.1`, `2001:db8::/64`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => write!(f, "{v4}"),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+impl std::str::FromStr for AddrGroup {
+    type Err = std::net::AddrParseError;
+
+    /// From any address in it, or as it is displayed.
+    fn from_str(text: &str) -> Result<Self, std::net::AddrParseError> {
+        let ip: IpAddr = text.strip_suffix("/64").filter(|ip| ip.contains(':')).unwrap_or(text).parse()?;
+        Ok(Self::of(ip.to_canonical()))
     }
 }
 

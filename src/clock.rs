@@ -94,6 +94,12 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// So much later.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(saturating_nanos(span)))
+    }
+
     /// Milliseconds since the clock's origin.
     pub const fn as_millis(self) -> u64 {
         self.0 / 1_000_000

@@ -1,6 +1,6 @@
 //! Sets of networks, for membership only: sorted ranges and a binary search, whatever their number.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -14,8 +14,11 @@ pub struct Networks {
 impl Networks {
     /// Merges overlapping and adjacent networks.
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        let mut ranges: Vec<(u128, u128)> =
-            networks.into_iter().map(|net| (as_number(net.network()), as_number(net.broadcast()))).collect();
+        let range = |net: IpNet| (as_number(net.network()), as_number(net.broadcast()));
+        Self::merged(networks.into_iter().map(range).collect())
+    }
+
+    fn merged(mut ranges: Vec<(u128, u128)>) -> Self {
         ranges.sort_unstable();
         let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
@@ -25,6 +28,19 @@ impl Networks {
             }
         }
         Self { ranges: merged.into_boxed_slice() }
+    }
+
+    /// This machine's own addresses.
+    pub fn loopback() -> Self {
+        let v4 = Ipv4Addr::LOCALHOST.to_ipv6_mapped().to_bits();
+        let v6 = Ipv6Addr::LOCALHOST.to_bits();
+        // 127.0.0.0/8 (RFC 1122 section 3.2.1.3) and ::1.
+        Self::merged(vec![(v4 & !0xff_ffff, v4 | 0xff_ffff), (v6, v6)])
+    }
+
+    /// What is in any of them.
+    pub fn union<'n>(sets: impl IntoIterator<Item = &'n Self>) -> Self {
+        Self::merged(sets.into_iter().flat_map(|set| set.ranges.iter().copied()).collect())
     }
 
     /// True if no address is in the set.
@@ -70,6 +86,14 @@ mod tests {
             assert_eq!(set.contains(ip.parse().unwrap()), inside, "{ip}");
         }
         assert_eq!(set.ranges.len(), 2);
+        let both = Networks::union([&set, &Networks::new(["9.0.0.0/8".parse().unwrap()])]);
+        let own = Networks::loopback();
+        for (ip, inside) in
+            [("127.0.0.1", true), ("127.255.0.9", true), ("128.0.0.1", false), ("::1", true), ("::2", false)]
+        {
+            assert_eq!(own.contains(ip.parse().unwrap()), inside, "{ip}");
+        }
+        assert!(both.contains("9.1.1.1".parse().unwrap()) && both.ranges.len() == 2);
         assert!(!Networks::default().contains("10.0.0.1".parse().unwrap()));
     }
 

@@ -1,4 +1,7 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`. Its own thread, so that it answers when everything else is busy.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`; with the [`pass`], `/addresses` and `/bans`. Its own thread, so that it answers when everything else is busy.
+
+mod addresses;
+pub mod pass;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,7 +21,9 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
+use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
+use pass::Pass;
 
 /// Whether the process takes new work.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +36,10 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` tells.
     pub readiness: Readiness,
+    /// Addresses with refused credentials, and bans.
+    pub failures: Arc<Failures>,
+    /// Who may see and change those.
+    pub pass: Pass,
 }
 
 impl Readiness {
@@ -69,6 +78,9 @@ impl ServerApp for Admin {
 
 impl Admin {
     fn answer(&self, request: &Request<Incoming>) -> Response<Text> {
+        if matches!(request.uri().path(), "/addresses" | "/bans") {
+            return self.guarded(request);
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
         }
@@ -79,6 +91,20 @@ impl Admin {
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n"),
             _ => text(StatusCode::NOT_FOUND, "/metrics, /healthz and /readyz are here\n"),
         }
+    }
+
+    /// Addresses are personal data, and bans decide who is served: neither is for everyone who may scrape.
+    fn guarded(&self, request: &Request<Incoming>) -> Response<Text> {
+        if !self.pass.opens(request.headers()) {
+            return text(StatusCode::UNAUTHORIZED, "the pass is in admin.json in the state folder\n");
+        }
+        let (status, value) = addresses::answer(&self.failures, request.method(), request.uri());
+        let mut response = Response::new(Text(Some(format!("{value}\n").into())));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
     fn metrics(&self) -> Response<Text> {

@@ -3,6 +3,9 @@
 //!
 //! Exit codes: 0 done; 1 it did not work; 2 wrong usage, or files with mistakes; 3 `check --strict` found warnings.
 
+mod addresses;
+mod asking;
+mod bans;
 mod check;
 mod demo;
 mod keys;
@@ -46,6 +49,10 @@ enum Verb {
     Reload(reload::Opts),
     /// Make, list, change, rotate, revoke, import and prune keys
     Keys(Box<keys::Opts>),
+    /// Show from where credentials were refused
+    Addresses(addresses::Opts),
+    /// Show, make and lift bans of addresses
+    Bans(bans::Opts),
     /// Show what was changed by commands, and verify the record of it
     Log(log::Opts),
     /// Set a bot's webhook at Telegram, and ask how it fares
@@ -95,6 +102,8 @@ pub fn main() -> ExitCode {
         Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),
         Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),
+        Verb::Addresses(opts) => addresses::run(&find(config), &opts),
+        Verb::Bans(opts) => bans::run(&find(config), &opts),
         Verb::Log(opts) => log::run(&find(config), &opts),
     };
     match done {

@@ -15,8 +15,10 @@ pub struct Limits {
     pub per_address_failures: Rate,
     /// `body`: of a request, streamed; default 100 MiB.
     pub body: u64,
-    /// `held_bodies`: all bodies together that are held until their signature is verified; default 64 MiB. Needs a restart.
+    /// `held_bodies`: all bodies together that are held until they are judged, replies included; default 64 MiB. Needs a restart.
     pub held_bodies: u64,
+    /// `held_reply`: a reply of the CRM's in which fields are blanked; default 1 MiB. Needs a restart.
+    pub held_reply: u64,
     /// `head`: of a request, all fields together; default 16 KiB. Needs a restart.
     pub head: usize,
     /// `fields`: in a request head; default 100. Needs a restart.
@@ -51,6 +53,7 @@ impl Limits {
             ),
             body: size("body", 100 * 1024 * 1024),
             held_bodies: size("held_bodies", 64 * 1024 * 1024),
+            held_reply: size("held_reply", 1024 * 1024),
             head: usize::try_from(head).unwrap_or(16 * 1024),
             fields: count("fields", 10, 1_000, 100),
             connections: count("connections", 1, 1_000_000, 10_000),

@@ -11,6 +11,7 @@ pub mod telegram;
 pub mod units;
 
 mod access_log;
+mod ban;
 mod client_address;
 mod crm_credential;
 mod keys;
@@ -29,12 +30,14 @@ mod webhook_sense;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use crate::networks::Networks;
 use crate::policy::crm_credential::CredentialNames;
 use crate::policy::pack::Pack;
 use crate::policy::scope::Scopes;
 use crate::request_head::target::judge_path;
 use crate::secret::Secret;
 pub use access_log::AccessLog;
+pub use ban::Ban;
 pub use client_address::ClientAddress;
 pub use crm_credential::{Credential, Credentials};
 use environment::Environment;
@@ -73,6 +76,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[ban]`
+    pub ban: Ban,
     /// `[timeouts]`
     pub timeouts: Timeouts,
     /// `[access_log]`
@@ -89,6 +94,13 @@ pub struct Names {
 }
 
 impl Config {
+    /// Addresses that are never banned: a proxy speaks for everyone behind it, and a webhook's sender for everyone whom it
+    /// serves.
+    pub fn never_banned(&self) -> Networks {
+        let known = [&self.ban.exempt, &self.client_address.trusted_proxies];
+        Networks::union(known.into_iter().chain(self.webhooks.iter().map(|webhook| &webhook.allow_from)))
+    }
+
     /// What a key file may name.
     pub fn names(&self) -> Names {
         Names { scopes: self.scopes.clone(), credentials: self.upstream.credentials.names().clone() }
@@ -173,6 +185,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let routes = route::read(root.sections("route"), public, &webhooks);
     let limits = Limits::read(root.section("limits"));
     webhook_sense::room(&webhooks, &limits, &root.section("limits"));
+    let ban = Ban::read(root.section("ban"));
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
     let file = keys.file.clone();
@@ -187,6 +200,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
         webhooks,
         routes,
         limits,
+        ban,
         timeouts,
         access_log,
     });

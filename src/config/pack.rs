@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::reader::{Reading, Section, Value};
 use super::source::{Report, Source};
 use super::{Surroundings, crm_credential, read_file};
-use crate::policy::pack::{Blank, Pack, Role};
+use crate::policy::blank::Blank;
+use crate::policy::pack::{Pack, Role};
 use crate::policy::path::PathPattern;
 use crate::policy::scope::{Rule, ScopeName};
 
@@ -110,7 +111,7 @@ fn pack(root: &Section<'_, '_>) -> Option<Pack> {
     let (scopes_section, roles_section) = (root.section("scopes"), root.section("roles"));
     let scopes: Vec<_> = scopes_section.named_sections().into_iter().filter_map(scope).collect();
     let roles = roles_section.named_values().into_iter().filter_map(|entry| role(entry, &scopes)).collect();
-    let never = root.get("never").map(never).unwrap_or_default();
+    let never = root.get("never").map(|value| without_operation(&value, "'never'")).unwrap_or_default();
     let present = root.get("present").map(|value| value.parse_all()).unwrap_or_default();
     let strip = root.get("strip").map(|value| value.parse_all()).unwrap_or_default();
     let public = root.get("public").map(|value| value.parse_all()).unwrap_or_default();
@@ -172,13 +173,14 @@ fn role((name, value): (String, Value<'_, '_>), scopes: &[(ScopeName, Vec<Rule>)
     Some(Role { name: name?, scopes: held })
 }
 
-/// Paths that are closed are closed whatever the body says: a rule that must read it first would have a way around it.
-fn never(value: Value<'_, '_>) -> Vec<Rule> {
+/// Paths that are closed are closed whatever the body says: a rule that must read it first would have a way around it. The
+/// same is true of what replies must not show.
+fn without_operation(value: &Value<'_, '_>, what: &str) -> Vec<Rule> {
     let rule = |item: &Value<'_, '_>| {
         let rule: Rule = item.parse()?;
         if rule.operation.is_some() {
-            let help = "leave the operation out: the path is closed for all of them".to_owned();
-            item.reading().error(item.span(), "'never' does not look into bodies", Some(help));
+            let help = "leave the operation out: the rule is about all of them".to_owned();
+            item.reading().error(item.span(), format!("{what} does not look into bodies"), Some(help));
         }
         Some(rule)
     };
@@ -186,10 +188,10 @@ fn never(value: Value<'_, '_>) -> Vec<Rule> {
 }
 
 fn blank(section: Section<'_, '_>) -> Blank {
-    let replies_to = section.required("replies_to").map(|value| value.parse_all()).unwrap_or_default();
+    let replies_to = section.required("replies_to").map(|value| without_operation(&value, "'replies_to'"));
     let fields = section.required("fields").map(|value| value.parse_all()).unwrap_or_default();
     section.finish();
-    Blank { replies_to, fields }
+    Blank { replies_to: replies_to.unwrap_or_default(), fields }
 }
 
 #[cfg(test)]
@@ -219,6 +221,7 @@ mod tests {
             ("[\"read\"]", "[\"raed\"]", "no scope is called 'raed' did you mean 'read'?"),
             ("ANY /admin/**", "ANY /graphql graphql:mutation", "does not look into bodies"),
             ("GET /api/**", "GET /api/**/x", "can only be the last"),
+            ("GET /api/me", "POST /graphql graphql:query", "does not look into bodies"),
             ("graphql:query", "graphql:read", "expected an operation"),
             ("X-Key", "Host", "connection's own"),
             ("fields", "felds", "'fields' is missing"),

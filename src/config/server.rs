@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Surroundings;
 use super::reader::Section;
+use crate::metrics::AddressLabels;
 
 /// The section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Server {
     pub public_url: Option<Box<str>>,
     /// `threads`: default one per processor.
     pub threads: usize,
+    /// `address_labels`: whether the worst ten addresses are labels in metrics; default false.
+    pub address_labels: AddressLabels,
     /// `key_labels`: keys with a label of their own in metrics, from the top of the file; default 10,000.
     pub key_labels: usize,
 }
@@ -39,6 +42,10 @@ impl Server {
             state_dir: around.path(state_dir),
             public_url: section.get("public_url").and_then(super::public_url),
             threads: count("threads", 1, 1024, processors),
+            address_labels: match section.get("address_labels").and_then(|value| value.truth()) {
+                Some(true) => AddressLabels::Worst,
+                Some(false) | None => AddressLabels::None,
+            },
             key_labels: count("key_labels", 0, 1_000_000, 10_000),
             listen,
         };

@@ -2,6 +2,8 @@
 
 mod ambiguity;
 mod delivery;
+mod reply;
+mod words;
 
 use std::num::NonZeroU64;
 
@@ -9,6 +11,7 @@ use http::StatusCode;
 
 pub use ambiguity::Ambiguity;
 pub use delivery::DeliveryFault;
+pub use reply::ReplyFault;
 
 /// Why a request was refused, or could not be answered by the CRM.
 ///
@@ -39,6 +42,8 @@ pub enum Denial {
     Delivery(DeliveryFault),
     /// Too many refused credentials from this address; the time is until the next attempt is looked at.
     TooManyFailures(RetryAfter),
+    /// The client's address may not use keys for a while.
+    AddressBanned(RetryAfter),
     /// The client's address is not on the allowlist that decides.
     AddressNotAllowed,
     /// No scope of the key covers this method and path, or what the body asks for.
@@ -67,6 +72,8 @@ pub enum Denial {
     UpstreamTimeout,
     /// The CRM's answer was not valid HTTP, or its connection broke before one.
     UpstreamBroken,
+    /// The CRM's answer may show what the pack hides, and could not be read.
+    ReplyUnreadable(ReplyFault),
 }
 
 /// Whole seconds until trying again makes sense; at least one.
@@ -87,7 +94,7 @@ impl RetryAfter {
 }
 
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 24] = [
+const OWN_REASONS: [&str; 26] = [
     "ambiguous",
     "method",
     "expectation",
@@ -112,6 +119,8 @@ const OWN_REASONS: [&str; 24] = [
     "upstream_timeout",
     "upstream_broken",
     "webhook_under_way",
+    "reply_unreadable",
+    "banned",
 ];
 
 /// Every value of [`Denial::reason`], in the order of [`Denial::index`].
@@ -168,6 +177,8 @@ impl Denial {
             Self::UpstreamTimeout => 21,
             Self::UpstreamBroken => 22,
             Self::DeliveryUnderWay => 23,
+            Self::ReplyUnreadable(_) => 24,
+            Self::AddressBanned(_) => 25,
         }
     }
 
@@ -193,118 +204,38 @@ impl Denial {
             | Self::CredentialExpired
             | Self::CredentialRevoked
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
-            Self::AddressNotAllowed | Self::ScopeMissing | Self::ScopeNever | Self::ScopeUnread => {
-                StatusCode::FORBIDDEN
-            }
+            Self::AddressBanned(_)
+            | Self::AddressNotAllowed
+            | Self::ScopeMissing
+            | Self::ScopeNever
+            | Self::ScopeUnread => StatusCode::FORBIDDEN,
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Overloaded | Self::DeliveryUnderWay => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
+            Self::UpstreamUnreachable | Self::UpstreamBroken | Self::ReplyUnreadable(_) => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
-    /// The last part of the problem's `type` (RFC 9457 section 3.1.1). Malformed and unknown share one, so that a
-    /// stranger cannot tell them apart.
-    pub const fn slug(self) -> &'static str {
+    /// More about it, for the access log only.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "few have more to tell, and a new one may have nothing"
+    )]
+    pub const fn detail(self) -> Option<&'static str> {
         match self {
-            Self::Ambiguous(_) => "ambiguous-request",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::ExpectationUnknown => "expectation-failed",
-            Self::TargetTooLong => "target-too-long",
-            Self::CredentialMissing => "credential-missing",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
-                "credential-not-accepted"
-            }
-            Self::CredentialExpired => "key-expired",
-            Self::CredentialRevoked => "key-revoked",
-            Self::TooManyFailures(_) => "too-many-failures",
-            Self::AddressNotAllowed => "address-not-allowed",
-            Self::ScopeMissing => "scope-missing",
-            Self::ScopeNever => "never-allowed",
-            Self::ScopeUnread => "body-unread",
-            Self::RateLimited(_) => "rate-limited",
-            Self::BodyTooLarge => "body-too-large",
-            Self::BodyTooSlow => "body-too-slow",
-            Self::BodyBroken => "body-broken",
-            Self::Overloaded => "overloaded",
-            Self::DeliveryUnderWay => "delivery-under-way",
-            Self::UpstreamUnreachable => "upstream-unreachable",
-            Self::UpstreamConnectTimeout => "upstream-connect-timeout",
-            Self::UpstreamTimeout => "upstream-timeout",
-            Self::UpstreamBroken => "upstream-broken",
+            Self::Ambiguous(what) => Some(what.word()),
+            Self::ReplyUnreadable(fault) => Some(fault.word()),
+            _ => None,
         }
     }
 
-    /// What happened, in a few words.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Ambiguous(_) => "The request can be read in more than one way",
-            Self::MethodNotAllowed => "This method is not served here",
-            Self::ExpectationUnknown => "This expectation is not known here",
-            Self::TargetTooLong => "The request target is too long",
-            Self::CredentialMissing => "A credential is needed",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
-                "The credential was not accepted"
-            }
-            Self::CredentialExpired => "The key has expired",
-            Self::CredentialRevoked => "The key was revoked",
-            Self::TooManyFailures(_) => "Too many refused credentials from this address",
-            Self::AddressNotAllowed => "This address may not do this",
-            Self::ScopeMissing => "The key may not do this",
-            Self::ScopeNever => "No key may do this",
-            Self::ScopeUnread => "What the request asks for was not read",
-            Self::RateLimited(_) => "The key's rate limit is used up",
-            Self::BodyTooLarge => "The request body is too large",
-            Self::BodyTooSlow => "The request body came too slowly",
-            Self::BodyBroken => "The request body broke off",
-            Self::Overloaded => "Too busy",
-            Self::DeliveryUnderWay => "The same delivery is under way",
-            Self::UpstreamUnreachable => "The service behind this gateway cannot be reached",
-            Self::UpstreamConnectTimeout | Self::UpstreamTimeout => {
-                "The service behind this gateway did not answer in time"
-            }
-            Self::UpstreamBroken => "The service behind this gateway did not give a valid answer",
-        }
-    }
-
-    /// What the caller can do about it, in a sentence.
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::Ambiguous(_) => {
-                "Send one Host, one credential, one body length, and a path in its plain canonical spelling."
-            }
-            Self::MethodNotAllowed => "Use one of the methods that the API documents.",
-            Self::ExpectationUnknown => "Send no Expect header, or 100-continue.",
-            Self::TargetTooLong => "Shorten the path or query, or send the data in a body.",
-            Self::CredentialMissing => {
-                "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'."
-            }
-            Self::Delivery(_) => "Register the webhook again with the secret that is configured here.",
-            Self::CredentialMalformed | Self::CredentialUnknown => {
-                "Check that the whole key was copied, with nothing before or after it; ask for a new one if it was."
-            }
-            Self::CredentialExpired => "Ask whoever issued the key for a new one.",
-            Self::CredentialRevoked => "Ask whoever issued the key why, and for a new one.",
-            Self::TooManyFailures(_) => "Wait as long as Retry-After says, then try with a correct key.",
-            Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
-            Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
-            Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",
-            Self::ScopeUnread => {
-                "Send a body of plain JSON without a content coding, or ask for a key that may do all of this path."
-            }
-            Self::RateLimited(_) => "Wait as long as Retry-After says, and spread requests out.",
-            Self::BodyTooLarge => "Send less at once.",
-            Self::BodyTooSlow => "Try again over a better connection.",
-            Self::BodyBroken => "Send the request again, whole.",
-            Self::Overloaded | Self::DeliveryUnderWay => "Wait as long as Retry-After says, then try again.",
-            Self::UpstreamUnreachable => "Nothing was done. Try again in a while.",
-            Self::UpstreamConnectTimeout => "Nothing was done. Try again in a while.",
-            Self::UpstreamTimeout | Self::UpstreamBroken => {
-                "It is not known whether the request was carried out: look before you repeat it."
-            }
-        }
+    /// True for a key that nobody has: whoever sends many of them is guessing.
+    pub const fn is_guess(self) -> bool {
+        matches!(self, Self::CredentialUnknown | Self::CredentialMalformed)
     }
 
     /// True where the client's credential was refused: these count against its address and as failed authentication.
@@ -321,6 +252,7 @@ impl Denial {
             | Self::MethodNotAllowed
             | Self::ExpectationUnknown
             | Self::TargetTooLong
+            | Self::AddressBanned(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
             | Self::ScopeNever
@@ -334,14 +266,17 @@ impl Denial {
             | Self::UpstreamUnreachable
             | Self::UpstreamConnectTimeout
             | Self::UpstreamTimeout
-            | Self::UpstreamBroken => false,
+            | Self::UpstreamBroken
+            | Self::ReplyUnreadable(_) => false,
         }
     }
 
     /// Seconds for `Retry-After` (RFC 9110 section 10.2.3), where waiting helps.
     pub const fn retry_after(self) -> Option<u64> {
         match self {
-            Self::TooManyFailures(wait) | Self::RateLimited(wait) => Some(wait.seconds()),
+            Self::TooManyFailures(wait) | Self::RateLimited(wait) | Self::AddressBanned(wait) => {
+                Some(wait.seconds())
+            }
             Self::Overloaded | Self::DeliveryUnderWay => Some(1),
             Self::UpstreamUnreachable | Self::UpstreamConnectTimeout => Some(5),
             Self::Ambiguous(_)
@@ -362,7 +297,8 @@ impl Denial {
             | Self::BodyTooSlow
             | Self::BodyBroken
             | Self::UpstreamTimeout
-            | Self::UpstreamBroken => None,
+            | Self::UpstreamBroken
+            | Self::ReplyUnreadable(_) => None,
         }
     }
 
@@ -380,6 +316,7 @@ impl Denial {
             | Self::CredentialRevoked
             | Self::Delivery(_)
             | Self::TooManyFailures(_)
+            | Self::AddressBanned(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
             | Self::ScopeNever
@@ -390,7 +327,8 @@ impl Denial {
             | Self::UpstreamUnreachable
             | Self::UpstreamConnectTimeout
             | Self::UpstreamTimeout
-            | Self::UpstreamBroken => false,
+            | Self::UpstreamBroken
+            | Self::ReplyUnreadable(_) => false,
         }
     }
 }
@@ -406,7 +344,10 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::DeliveryUnderWay.index(), OWN_REASONS.len() - 1);
+        assert_eq!(
+            Denial::AddressBanned(RetryAfter::from_wait(Duration::ZERO)).index(),
+            OWN_REASONS.len() - 1
+        );
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }

@@ -7,6 +7,7 @@ use crate::credential::webhook::place::without_parameters;
 use crate::keys::key::Key;
 use crate::limits::deliveries::Claim;
 use crate::limits::limiter::Taken;
+use crate::policy::blank::Hidden;
 use crate::policy::crm_credential::CredentialId;
 use crate::policy::scope::{Covered, ScopeName};
 use crate::request_head::target::Target;
@@ -26,6 +27,8 @@ pub struct Admitted {
     pub(super) claim: Option<Claim>,
     /// What the CRM is told of an update's sender.
     pub(super) mark: Option<HeaderValue>,
+    /// What the reply must not show.
+    pub(super) hidden: Option<Hidden>,
 }
 
 /// What becomes of the query.
@@ -49,6 +52,7 @@ impl Admitted {
             wants_upgrade: false,
             claim: None,
             mark: None,
+            hidden: None,
         }
     }
 
@@ -65,6 +69,16 @@ impl Admitted {
     /// The value of `X-Sidelock-Sender`.
     pub const fn mark(&self) -> Option<&HeaderValue> {
         self.mark.as_ref()
+    }
+
+    /// What the reply must not show.
+    pub const fn hidden(&self) -> Option<&Hidden> {
+        self.hidden.as_ref()
+    }
+
+    /// The same, for whoever reads the reply.
+    pub const fn take_hidden(&mut self) -> Option<Hidden> {
+        self.hidden.take()
     }
 
     /// Fields of the request that do not go on.

@@ -5,7 +5,9 @@
 
 mod admitted;
 mod delivery;
+mod hidden;
 mod operation;
+mod refusing;
 mod repeated;
 mod trail;
 
@@ -21,6 +23,7 @@ use delivery::Arrival;
 pub use delivery::{UnprovedDelivery, Webhook};
 use operation::Permit;
 pub use operation::UnreadCall;
+pub use refusing::Banning;
 use repeated::{contains, holding};
 pub use trail::Trail;
 
@@ -36,6 +39,7 @@ use crate::limits::rate::Rate;
 use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::blank::Blanks;
 use crate::policy::path::{PathPattern, unescaped};
 use crate::policy::scope::Scopes;
 use crate::request_head::fields::{ListedNames, WantedNames};
@@ -66,12 +70,16 @@ pub struct Gate {
     pub nowhere: Arc<RouteStats>,
     /// What keys may do.
     pub scopes: Scopes,
+    /// What replies to keys must not show.
+    pub blanks: Blanks,
     /// The keys.
     pub keys: Arc<KeySet>,
     /// The rate of keys without one of their own.
     pub api_rate: Rate,
     /// Refused credentials per address.
     pub failure_rate: Rate,
+    /// What becomes of addresses that guess keys.
+    pub banning: Banning,
 }
 
 /// What becomes of the presented key.
@@ -238,26 +246,25 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Judged, Denial> {
         self.allow_from.permit(client)?;
-        let refuse = |denial: Denial| {
-            if denial.is_authentication_failure() {
-                failures.refuse(denial, client.group(), self.failure_rate)
-            } else {
-                denial
-            }
-        };
+        self.permit_address(client, failures)?;
+        let refuse = |denial: Denial| self.refuse_key(denial, client, failures);
         let claim = self.places.find(&parts.headers).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let taken = holder.state.take().map_err(Denial::RateLimited)?;
+        let permit = self.permit(&holder, &parts.method, head.target.path(), client)?;
+        let hidden = self.hidden(&parts.method, &head)?;
+        let permit = hidden::reading(permit, hidden.as_ref(), &parts.method);
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,
+            hidden,
             taken: Some(taken),
             wants_upgrade: head.facts.wants_upgrade,
             ..Admitted::plain(head.target)
         };
-        match self.permit(&holder, &parts.method, head.target.path(), client)? {
+        match permit {
             Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
             // What goes through a tunnel is in no body.
             Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),
@@ -270,7 +277,7 @@ impl Gate {
         let digest = trail.memo.digest(claim.text).ok_or(Denial::CredentialMalformed)?;
         match self.keys.prove(&digest, now.wall) {
             Ok(proved) => {
-                proved.used(now.wall);
+                proved.used(now.wall, trail.client.and_then(ClientAddr::for_allowlist));
                 trail.secret = proved.secret;
                 trail.caller = Caller::Key(Arc::clone(proved.holder));
                 Ok(Arc::clone(proved.holder))

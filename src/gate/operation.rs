@@ -4,6 +4,7 @@
 use http::request::Parts;
 use http::{HeaderName, Method, header};
 
+use super::hidden::unnamed;
 use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
@@ -107,7 +108,11 @@ impl Gate {
             body,
         };
         let covered = self.scopes.covering_message(&holder.key.scopes, admitted.target.path(), &message)?;
-        Ok(admitted.by(&holder.key, covered))
+        let hidden = self.blanks.hidden_from(&parts.method, admitted.target.path());
+        if let Some(hidden) = &hidden {
+            unnamed(hidden, &message)?;
+        }
+        Ok(Admitted { hidden, ..admitted }.by(&holder.key, covered))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -45,9 +46,13 @@ pub struct Proved<'a> {
 }
 
 impl Proved<'_> {
-    /// Notes the use at `now`. The first use of a new secret can start the time of the one before it.
-    pub fn used(&self, now: WallTime) {
+    /// Notes the use at `now`, and from where, if that is certain. The first use of a new secret can start the time of the
+    /// one before it.
+    pub fn used(&self, now: WallTime, from: Option<IpAddr>) {
         self.holder.state.used(now);
+        if let Some(ip) = from {
+            self.holder.state.origins.note(ip, now);
+        }
         if self.secret == Secret::Previous {
             self.holder.state.previous_used(now);
         }

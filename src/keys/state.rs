@@ -8,6 +8,8 @@ use dashmap::DashMap;
 
 use super::key::KeyId;
 use super::last_used::{LastUsed, Uses};
+use super::origins::Origins;
+use super::origins_file::KnownOrigins;
 use crate::clock::{Clock, WallTime};
 use crate::credential::api_key::KeyDigest;
 use crate::denial::{Denial, REASONS, RetryAfter};
@@ -24,6 +26,8 @@ pub struct KeyState {
     answered: [AtomicU64; CLASSES.len()],
     denied: [AtomicU64; REASONS.len()],
     last_used_millis: AtomicI64,
+    /// From where it is used.
+    pub origins: Origins,
     first_use: ArcSwapOption<FirstUse>,
     /// The secret that a rotation replaced: its last use, 0 for never, and how many.
     previous_used_millis: AtomicI64,
@@ -59,17 +63,17 @@ pub struct KeyStates {
     by_id: DashMap<KeyId, Arc<KeyState>>,
     clock: Clock,
     /// What an earlier process knew.
-    before: LastUsed,
+    before: (LastUsed, KnownOrigins),
 }
 
 impl KeyStates {
     /// No keys yet.
     pub fn new(clock: &Clock) -> Self {
-        Self::after(LastUsed::default(), clock)
+        Self::after((LastUsed::default(), KnownOrigins::default()), clock)
     }
 
     /// No keys yet, and what an earlier process knew of them.
-    pub fn after(before: LastUsed, clock: &Clock) -> Self {
+    pub fn after(before: (LastUsed, KnownOrigins), clock: &Clock) -> Self {
         Self { by_id: DashMap::new(), clock: clock.clone(), before }
     }
 
@@ -89,6 +93,14 @@ impl KeyStates {
         LastUsed::of_known(known.filter(|(_, uses)| *uses != Uses::default()))
     }
 
+    /// From where keys are used, as far as is known now.
+    pub fn origins(&self) -> KnownOrigins {
+        let seen = |entry: dashmap::mapref::multiple::RefMulti<'_, KeyId, Arc<KeyState>>| {
+            (entry.key().clone(), entry.value().origins.seen())
+        };
+        KnownOrigins::of_known(self.by_id.iter().map(seen))
+    }
+
     /// The state of `id`, made if it is new; a changed rate takes effect at once, with a full bucket.
     pub fn of(&self, id: &KeyId, rate: Rate) -> Arc<KeyState> {
         let state = self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(self.new_state(id, rate)));
@@ -99,8 +111,10 @@ impl KeyStates {
     }
 
     fn new_state(&self, id: &KeyId, rate: Rate) -> KeyState {
-        let state = KeyState::new(rate, &self.clock);
-        let Uses { any, previous, previous_count, first } = self.before.of(id);
+        let (last_used, origins) = &self.before;
+        let seen = origins.of(id).cloned().unwrap_or_default();
+        let state = KeyState { origins: Origins::after(seen), ..KeyState::new(rate, &self.clock) };
+        let Uses { any, previous, previous_count, first } = last_used.of(id);
         for (moment, slot) in [(any, &state.last_used_millis), (previous, &state.previous_used_millis)] {
             slot.store(moment.map_or(0, WallTime::unix_millis), Ordering::Relaxed);
         }
@@ -135,6 +149,7 @@ impl KeyState {
             answered: Default::default(),
             denied: std::array::from_fn(|_| AtomicU64::new(0)),
             last_used_millis: AtomicI64::new(0),
+            origins: Origins::default(),
             first_use: ArcSwapOption::empty(),
             previous_used_millis: AtomicI64::new(0),
             previous_uses: AtomicU64::new(0),

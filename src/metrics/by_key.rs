@@ -37,11 +37,18 @@ struct Inner {
 }
 
 /// Name, help and labels of one family.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    kind: MetricType,
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) labels: &'static [&'static str],
+    pub(super) kind: MetricType,
+}
+
+impl Family {
+    pub(super) fn desc(&self) -> Result<Desc, prometheus::Error> {
+        let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, std::collections::HashMap::new())
+    }
 }
 
 const REQUESTS: Family = Family {
@@ -98,23 +105,28 @@ const PREVIOUS_ENDS: Family = Family {
     labels: &["key"],
     kind: MetricType::GAUGE,
 };
+const NETWORKS: Family = Family {
+    name: "key_networks",
+    help: "Networks (IPv4 /24, IPv6 /48) that a key was used from, at most 64, once it was used.",
+    labels: &["key"],
+    kind: MetricType::GAUGE,
+};
+const NEW_NETWORKS: Family = Family {
+    name: "key_new_networks_total",
+    help: "Uses of a key from a network that was not known of it, while others were.",
+    labels: &["key"],
+    kind: MetricType::COUNTER,
+};
 const KEYS: Family =
     Family { name: "keys", help: "Keys in the file by state.", labels: &["state"], kind: MetricType::GAUGE };
 
 impl ByKey {
     pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
-        let desc = |family: &Family| {
-            let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
-            Desc::new(
-                family.name.to_owned(),
-                family.help.to_owned(),
-                labels,
-                std::collections::HashMap::new(),
-            )
-        };
         let own = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
-        let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS, &KEYS];
-        let descs = own.into_iter().chain(rotation).map(desc).collect::<Result<_, _>>()?;
+        let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS];
+        let others = [&NETWORKS, &NEW_NETWORKS, &KEYS];
+        let descs =
+            own.into_iter().chain(rotation).chain(others).map(Family::desc).collect::<Result<_, _>>()?;
         let (strangers, keyless) = (zeros(), zeros());
         Ok(Self(Arc::new(Inner {
             keys: ArcSwap::default(),
@@ -159,6 +171,7 @@ impl Collector for ByKey {
         let snapshot = self.0.keys.load();
         let keys = snapshot.all();
         let (labelled, others) = keys.split_at_checked(self.0.cap).unwrap_or((keys, &[]));
+        let (networks, new_networks) = networks(labelled).into_iter().unzip();
         [
             family(&REQUESTS, self.requests(labelled, others)),
             family(&DENIED, self.denied(labelled, others)),
@@ -172,6 +185,8 @@ impl Collector for ByKey {
             family(&PREVIOUS_USES, previous_uses(labelled)),
             family(&PREVIOUS_LAST_USED, stamps(&PREVIOUS_LAST_USED, labelled, last_previous_use)),
             family(&PREVIOUS_ENDS, stamps(&PREVIOUS_ENDS, labelled, |it| it.previous_until())),
+            family(&NETWORKS, networks),
+            family(&NEW_NETWORKS, new_networks),
             family(&KEYS, self.states(keys)),
         ]
         .into_iter()
@@ -183,6 +198,17 @@ impl Collector for ByKey {
 fn previous_uses(labelled: &[Arc<Holder>]) -> Vec<Metric> {
     let rotating = labelled.iter().filter(|holder| holder.key.previous.is_some());
     rotating.map(|it| counter(&PREVIOUS_USES, &[id(it)], it.state.previous_uses().1)).collect()
+}
+
+/// Of keys that were used. Their counter is there at zero: what is first seen at one has not increased.
+fn networks(labelled: &[Arc<Holder>]) -> Vec<(Metric, Metric)> {
+    let used =
+        labelled.iter().map(|it| (it, it.state.origins.networks())).filter(|(_, (known, _))| *known > 0);
+    used.map(|(it, (known, new))| {
+        let known = i64::try_from(known).unwrap_or(i64::MAX);
+        (gauge(&NETWORKS, &[id(it)], known), counter(&NEW_NETWORKS, &[id(it)], new))
+    })
+    .collect()
 }
 
 fn last_previous_use(holder: &Holder) -> Option<WallTime> {
@@ -277,7 +303,7 @@ fn summed(
     })
 }
 
-fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
+pub(super) fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(of.name.to_owned());
     family.set_help(of.help.to_owned());
@@ -286,7 +312,7 @@ fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
     family
 }
 
-fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
+pub(super) fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
     let mut metric = Metric::from_label(labels(of, values));
     let mut counter = Counter::default();
     counter.set_value(super::as_f64(count));
@@ -298,7 +324,7 @@ fn counter(of: &Family, values: &[&str], count: u64) -> Metric {
     clippy::cast_precision_loss,
     reason = "Prometheus has only f64; seconds and counts stay far below 2^53"
 )]
-fn gauge(of: &Family, values: &[&str], value: i64) -> Metric {
+pub(super) fn gauge(of: &Family, values: &[&str], value: i64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value as f64);
     let mut metric = Metric::from_label(labels(of, values));

@@ -3,6 +3,7 @@
 //! Call sites say what happened ([`Metrics::answered`], [`Metrics::ended`]) and never name labels. A key label is only
 //! ever an id from the key file. Handles are resolved when a route or key is loaded, never per request.
 
+mod by_address;
 mod by_key;
 mod by_webhook;
 
@@ -12,7 +13,7 @@ use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, PullingGauge, Registry, TextEncoder,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::clock::{Clock, WallTime};
@@ -22,6 +23,7 @@ use crate::gate::Trail;
 use crate::keys::set::KeySet;
 use crate::limits::failures::Failures;
 use crate::outcome::{Caller, DeliveryResult, DeliveryStats, Outcome, RouteStats, SenderStats};
+pub use by_address::AddressLabels;
 use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
@@ -85,7 +87,7 @@ impl Metrics {
     /// A metric that is registered twice: a mistake in this file, which the first test run shows.
     pub fn new(
         failures: Arc<Failures>,
-        key_labels: usize,
+        (key_labels, address_labels): (usize, AddressLabels),
         clock: &Clock,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new_custom(Some("sidelock".into()), None)?;
@@ -143,12 +145,16 @@ impl Metrics {
             by_webhook: ByWebhook::new()?,
             registry,
         };
-        metrics.register(failures)?;
+        metrics.register(failures, address_labels)?;
         metrics.start_at_zero();
         Ok(Arc::new(metrics))
     }
 
-    fn register(&self, failures: Arc<Failures>) -> Result<(), prometheus::Error> {
+    fn register(
+        &self,
+        failures: Arc<Failures>,
+        address_labels: AddressLabels,
+    ) -> Result<(), prometheus::Error> {
         let own: [Box<dyn Collector>; 15] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
@@ -168,17 +174,7 @@ impl Metrics {
         ];
         own.into_iter().try_for_each(|collector| self.registry.register(collector))?;
         self.by_webhook.register(&self.registry)?;
-        let worst = Arc::clone(&failures);
-        self.registry.register(Box::new(PullingGauge::new(
-            "auth_failure_worst_source",
-            "Highest number of refused credentials from one address (IPv6: one /64) in the current five minutes.",
-            Box::new(move || as_f64(worst.worst())),
-        )?))?;
-        self.registry.register(Box::new(PullingGauge::new(
-            "auth_failure_sources",
-            "Addresses with refused credentials that are remembered now.",
-            Box::new(move || as_f64(u64::try_from(failures.remembered()).unwrap_or(u64::MAX))),
-        )?))?;
+        by_address::register(&self.registry, failures, address_labels)?;
         let build =
             IntGaugeVec::new(Opts::new("build_info", "1, with the version as a label."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

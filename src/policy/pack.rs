@@ -4,8 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
-use http::Method;
 
+use super::blank::Blank;
 use super::path::PathPattern;
 use super::scope::{Rule, ScopeName};
 use crate::credential::places::Place;
@@ -77,31 +77,6 @@ pub enum Form {
 )]
 pub struct FormError;
 
-/// Fields that replies to some requests must not show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blank {
-    /// Which replies.
-    pub replies_to: Vec<Rule>,
-    /// Which fields.
-    pub fields: Vec<Field>,
-}
-
-/// A field of a JSON reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// Of this name, at any depth.
-    Named(Box<str>),
-    /// At this place: names from the outermost, `*` for any item or member.
-    At(Box<[Box<str>]>),
-}
-
-/// Not a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected a field's name, as in 'access_token', or its place, as in '/payload/*/hmac_token' (at most 16 steps)"
-)]
-pub struct FieldError;
-
 impl std::str::FromStr for Form {
     type Err = FormError;
 
@@ -133,32 +108,6 @@ impl Injection {
     }
 }
 
-impl std::str::FromStr for Field {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        const MOST_STEPS: usize = 16;
-        let named = |text: &str| !text.is_empty() && text.len() <= 128 && !text.chars().any(char::is_control);
-        let Some(place) = text.strip_prefix('/') else {
-            let plain = named(text) && !text.contains(['/', '*']);
-            return if plain { Ok(Self::Named(text.into())) } else { Err(FieldError) };
-        };
-        let steps: Box<[Box<str>]> = place.split('/').map(Box::from).collect();
-        if steps.len() <= MOST_STEPS && steps.iter().all(|step| named(step)) {
-            Ok(Self::At(steps))
-        } else {
-            Err(FieldError)
-        }
-    }
-}
-
-impl Blank {
-    /// True for the reply to such a request.
-    pub fn is_about(&self, method: &Method, path: &str) -> bool {
-        self.replies_to.iter().any(|rule| rule.is_about(method, path))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,15 +124,6 @@ mod tests {
         assert_eq!(value("Basic ", "{secret}".parse().unwrap()), "Basic a2V5");
         for bad in ["", "x", "{secret}{secret}", "{secret}:{x}", "{secret}:\u{e9}"] {
             assert_eq!(bad.parse::<Form>(), Err(FormError), "{bad}");
-        }
-    }
-
-    #[test]
-    fn fields_by_name_and_by_place() {
-        assert_eq!("access_token".parse(), Ok(Field::Named("access_token".into())));
-        assert_eq!("/payload/*/x".parse(), Ok(Field::At(["payload".into(), "*".into(), "x".into()].into())));
-        for bad in ["", "/", "a/b", "*", "/a//b", "/\u{7}", &"/a".repeat(17)] {
-            assert_eq!(bad.parse::<Field>(), Err(FieldError), "{bad}");
         }
     }
 }

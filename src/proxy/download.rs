@@ -154,19 +154,10 @@ impl Download {
         }
     }
 
-    /// The next frame: one that is here already, or else what the CRM's connection brings now.
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Only the driver brings frames: a waker of their own would wake this task once more for nothing.
-        if self.lease.as_ref().is_some_and(Lease::is_released) {
-            return Pin::new(&mut self.body).poll_frame(cx);
-        }
-        let idle = &mut Context::from_waker(Waker::noop());
-        match (Pin::new(&mut self.body).poll_frame(idle), &mut self.lease) {
-            (Poll::Pending, Some(lease)) => {
-                lease.drive(cx);
-                Pin::new(&mut self.body).poll_frame(idle)
-            }
-            (known, _) => known,
+        match &mut self.lease {
+            Some(lease) => lease.poll_frame(&mut self.body, cx),
+            None => Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -14,6 +14,7 @@ use super::client_io::Pace;
 use super::download::Answer;
 use super::forward::{self, Content};
 use super::held::Held;
+use super::hiding::Showing;
 use super::peer::{Connected, Peer, Scheme};
 use super::record::Record;
 use super::upload::{Trailers, Upload, UploadState};
@@ -25,6 +26,7 @@ use crate::config::Timeouts;
 use crate::denial::Denial;
 use crate::gate::{Admitted, Judged, Settled, Trail, Unproved};
 use crate::limits::deliveries::Claim;
+use crate::policy::blank::Hidden;
 
 /// Tells a caller when the secret that it presents stops working (RFC 8594).
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
@@ -169,6 +171,7 @@ struct Going {
     timeouts: Arc<Timeouts>,
     handshake: Option<tunnel::Handshake>,
     claim: Option<Claim>,
+    hidden: Option<Hidden>,
     id: HeaderValue,
 }
 
@@ -197,6 +200,7 @@ fn forward(
         timeouts: Arc::clone(&live.timeouts),
         handshake,
         claim: admitted.take_claim(),
+        hidden: admitted.take_hidden(),
         id,
     })
 }
@@ -213,7 +217,7 @@ impl Going {
     }
 
     async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
-        let Self { request, upload, upstream, timeouts, handshake, claim, id } = self;
+        let Self { request, upload, upstream, timeouts, handshake, claim, hidden, id } = self;
         let sent = record.proxy().clock.monotonic();
         match upstream.send(request, upload, &timeouts, sent).await {
             Err(denial) => respond::refuse(record, denial),
@@ -228,7 +232,14 @@ impl Going {
                         return respond::delivery(record, reply.0, &reply.1, reply.2);
                     }
                 }
-                answer(response, lease, handshake, &timeouts, id, record)
+                match hidden {
+                    // Boxed: it is seldom needed, and would make every request's future large.
+                    Some(hidden) => {
+                        let showing = Showing { hidden, lease, timeouts, id, record };
+                        Box::pin(showing.answer(response)).await
+                    }
+                    None => answer(response, lease, handshake, &timeouts, id, record),
+                }
             }
         }
     }
@@ -254,9 +265,7 @@ fn answer(
             None => respond::refuse(record, Denial::UpstreamBroken),
         };
     }
-    if let Some(date) = record.trail.sunset().and_then(WallTime::http_date) {
-        forward::insert(response.headers_mut(), SUNSET, &date);
-    }
+    tell_sunset(response.headers_mut(), &record);
     let idle = match forward::response(response.headers_mut(), id) {
         Ok(Content::Events) => timeouts.stream_idle,
         Ok(Content::Other) => timeouts.upstream_body_idle,
@@ -264,4 +273,10 @@ fn answer(
     };
     record.answered(response.status(), None);
     response.map(|body| Answer::streaming(body, record, lease, idle))
+}
+
+pub(super) fn tell_sunset(headers: &mut HeaderMap, record: &Record) {
+    if let Some(date) = record.trail.sunset().and_then(WallTime::http_date) {
+        forward::insert(headers, SUNSET, &date);
+    }
 }

@@ -2,7 +2,7 @@
 //! put in.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::peer::{Peer, Scheme, X_FORWARDED_PROTO};
 use super::upstream::Upstream;
@@ -58,12 +58,30 @@ pub fn request(
     if let Some(mark) = admitted.mark() {
         headers.insert(SENDER, mark.clone());
     }
+    if admitted.hidden().is_some() {
+        plain_reply(headers, &parts.method);
+    }
     headers.insert(X_REQUEST_ID, id.clone());
     if let Some(credential) = upstream.config().credentials.get(admitted.credential())
         && !matches!(trail.caller, Caller::Unknown)
         && (trail.webhook.is_some() || matches!(trail.caller, Caller::Key(_)))
     {
         headers.insert(credential.header.clone(), credential.value.clone());
+    }
+}
+
+/// Asks for a reply that can be read: whole, and without a content coding. With a validator of the hidden text a caller
+/// could try what it is, so reading asks for no comparison; where it guards a change, it stays.
+fn plain_reply(headers: &mut HeaderMap, method: &Method) {
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.remove(header::RANGE);
+    headers.remove(header::IF_RANGE);
+    if *method == Method::GET || *method == Method::HEAD {
+        let guards =
+            [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE];
+        for guard in guards {
+            headers.remove(guard);
+        }
     }
 }
 

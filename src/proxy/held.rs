@@ -1,4 +1,4 @@
-//! Bodies that are held until they are judged: bounded each, and all together.
+//! Bodies that are held until they are judged, in either direction: bounded each, and all together.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -37,6 +37,13 @@ pub struct Taken {
     room: Arc<Room>,
     group: AddrGroup,
     bytes: u64,
+}
+
+/// Bytes that are held, and the part of the room that they take.
+#[derive(Debug)]
+pub struct Store {
+    bytes: Vec<u8>,
+    taken: Taken,
 }
 
 /// A whole body.
@@ -90,6 +97,56 @@ impl Drop for Taken {
     }
 }
 
+impl Store {
+    /// Nothing yet.
+    pub const fn new(room: Arc<Room>, group: AddrGroup) -> Self {
+        Self { bytes: Vec::new(), taken: Taken::nothing(room, group) }
+    }
+
+    /// Adds what came; there will be `limit` bytes at most.
+    ///
+    /// # Errors
+    /// [`Denial::Overloaded`] if there is no room.
+    pub fn add(&mut self, data: &[u8], limit: u64) -> Result<(), Denial> {
+        // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
+        let (held, needed) = (self.bytes.capacity(), self.bytes.len() + data.len());
+        if needed > held {
+            let most = usize::try_from(limit).unwrap_or(usize::MAX).max(needed);
+            let more = needed.max(held + GROWTH).min(most) - held;
+            self.taken.more(u64::try_from(more).unwrap_or(u64::MAX))?;
+            self.bytes.reserve_exact(held + more - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Number of bytes.
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Others in their place, about as many.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn replace<E>(self, make: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, E>) -> Result<Self, E> {
+        Ok(Self { bytes: make(self.bytes)?, taken: self.taken })
+    }
+}
+
+impl AsRef<[u8]> for Store {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Store> for Bytes {
+    /// The room is given back with the last of them.
+    fn from(store: Store) -> Self {
+        if store.bytes.is_empty() { Self::new() } else { Self::from_owner(store) }
+    }
+}
+
 impl Held {
     /// Reads a whole body of at most `limit` bytes, with the pace that every upload must have, and within
     /// [`Timeouts::held_body`] however much of it has come: memory is not a place to stay. Trailers are dropped: no
@@ -104,31 +161,23 @@ impl Held {
         timeouts: &Timeouts,
         (room, group): (&Arc<Room>, AddrGroup),
     ) -> Result<Self, Denial> {
-        let taken = Taken::nothing(Arc::clone(room), group);
-        let whole = Self::whole(body, limit, timeouts.request_body_idle, taken);
+        let store = Store::new(Arc::clone(room), group);
+        let whole = Self::whole(body, limit, timeouts.request_body_idle, store);
         timeout(timeouts.held_body, whole).await.unwrap_or(Err(Denial::BodyTooSlow))
     }
 
-    async fn whole(body: Incoming, limit: u64, idle: Duration, mut taken: Taken) -> Result<Self, Denial> {
+    async fn whole(body: Incoming, limit: u64, idle: Duration, mut store: Store) -> Result<Self, Denial> {
         let expected = body.size_hint().exact();
         if expected.is_some_and(|bytes| bytes > limit) {
             return Err(Denial::BodyTooLarge);
         }
         let (mut upload, state) = Upload::new(body, limit, idle, Trailers::Dropped);
-        let mut bytes = Vec::new();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await {
             let broken = || state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
             let Ok(data) = frame.map_err(|_| broken())?.into_data() else { break };
-            // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
-            let needed = bytes.len() + data.len();
-            if needed > bytes.capacity() {
-                let most = usize::try_from(limit).unwrap_or(usize::MAX).max(needed);
-                let more = needed.max(bytes.capacity() + GROWTH).min(most) - bytes.capacity();
-                taken.more(u64::try_from(more).unwrap_or(u64::MAX))?;
-                bytes.reserve_exact(bytes.capacity() + more - bytes.len());
-            }
-            bytes.extend_from_slice(&data);
+            store.add(&data, limit)?;
         }
+        let Store { mut bytes, taken } = store;
         bytes.shrink_to_fit();
         Ok(Self { bytes: bytes.into(), state, taken })
     }

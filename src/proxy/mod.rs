@@ -1,7 +1,7 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
-//! answer; [`held`] bodies where they decide) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
+//! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
@@ -12,6 +12,7 @@ pub mod download;
 pub mod exchange;
 pub mod forward;
 pub mod held;
+pub mod hiding;
 pub mod lifeline;
 pub mod line;
 pub mod peer;

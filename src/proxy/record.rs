@@ -160,6 +160,11 @@ impl Record {
         *self.finished.get_or_insert_with(|| self.proxy.clock.monotonic())
     }
 
+    /// The address of the connection.
+    pub fn peer_ip(&self) -> std::net::IpAddr {
+        self.peer.ip
+    }
+
     /// What ends the request before its time.
     pub fn lifeline(&self) -> &Lifeline {
         &self.peer.lifeline

@@ -5,12 +5,15 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use pingora_core::connectors::TransportConnector;
 use pingora_core::upstreams::peer::BasicPeer;
@@ -267,6 +270,26 @@ impl Lease {
         }
     }
 
+    /// The next frame of an answer: one that is here already, or else what its connection brings now.
+    pub fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Only the driver brings frames: a waker of their own would wake this task once more for nothing.
+        if self.is_released() {
+            return Pin::new(body).poll_frame(cx);
+        }
+        let idle = &mut Context::from_waker(Waker::noop());
+        match Pin::new(&mut *body).poll_frame(idle) {
+            Poll::Pending => {
+                self.drive(cx);
+                Pin::new(body).poll_frame(idle)
+            }
+            known @ Poll::Ready(_) => known,
+        }
+    }
+
     /// Lets a connection run on by itself whose answer came before the request was whole: neither must wait for the other.
     pub fn release_unfinished(&mut self) {
         if let Some(upload) = self.upload.as_ref().filter(|upload| !upload.is_whole()) {
@@ -276,7 +299,7 @@ impl Lease {
     }
 
     /// True if nobody here drives the connection.
-    pub const fn is_released(&self) -> bool {
+    const fn is_released(&self) -> bool {
         self.line.is_none()
     }
 

@@ -1,4 +1,4 @@
-//! When keys were last used, kept on disk.
+//! When keys were last used, and from where, kept on disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::write_whole;
 use crate::clock::{Moment, Seldom};
-use crate::keys::last_used::FILE;
 use crate::keys::state::KeyStates;
+use crate::keys::{last_used, origins_file};
 
 /// Time between two writes, if something changed.
 const EVERY: Duration = Duration::from_secs(60);
@@ -18,16 +18,28 @@ const EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Keeper {
     states: Arc<KeyStates>,
-    file: PathBuf,
-    written: Arc<Mutex<String>>,
+    last_used: Arc<Kept>,
+    origins: Arc<Kept>,
     pace: Arc<Seldom>,
+}
+
+/// A file, and what was written into it last.
+#[derive(Debug)]
+struct Kept {
+    file: PathBuf,
+    written: Mutex<String>,
 }
 
 impl Keeper {
     /// Into the state folder.
     pub fn new(states: &Arc<KeyStates>, state_dir: &Path) -> Self {
-        let (written, pace) = (Arc::default(), Arc::default());
-        Self { states: Arc::clone(states), file: state_dir.join(FILE), written, pace }
+        let kept = |name: &str| Arc::new(Kept { file: state_dir.join(name), written: Mutex::default() });
+        Self {
+            states: Arc::clone(states),
+            last_used: kept(last_used::FILE),
+            origins: kept(origins_file::FILE),
+            pace: Arc::default(),
+        }
     }
 
     /// Writes it, if it is time to.
@@ -37,17 +49,25 @@ impl Keeper {
         }
     }
 
-    /// Writes it, if something changed.
+    /// Writes what changed.
     pub fn keep(&self) {
+        self.last_used.keep(|| self.states.last_used().text());
+        self.origins.keep(|| self.states.origins().text());
+    }
+}
+
+impl Kept {
+    fn keep(&self, text: impl FnOnce() -> String) {
+        // One at a time: what is made later is written later.
         let mut written = self.written.lock();
-        let text = self.states.last_used().text();
+        let text = text();
         if text == *written {
             return;
         }
         match write_whole(&self.file, text.as_bytes()) {
             Ok(()) => *written = text,
             Err(error) => {
-                tracing::warn!(%error, path = %self.file.display(), "cannot keep when keys were last used");
+                tracing::warn!(%error, path = %self.file.display(), "cannot keep how keys were last used");
             }
         }
     }

@@ -8,6 +8,8 @@ mod watching;
 mod workshop;
 
 use std::collections::{BTreeSet, HashSet};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -379,6 +381,10 @@ impl StartOnly {
 /// As the file system says.
 pub fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    std::fs::write(&temporary, content)?;
+    let mut options = std::fs::OpenOptions::new();
+    // Who calls from where is nobody else's business.
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    drop(file);
     std::fs::rename(temporary, path)
 }

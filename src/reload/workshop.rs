@@ -6,7 +6,7 @@ use dashmap::DashMap;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::gate::{Gate, Route, Webhook};
+use crate::gate::{Banning, Gate, Route, Webhook};
 use crate::keys::key::Key;
 use crate::keys::set::KeySet;
 use crate::keys::state::KeyStates;
@@ -14,6 +14,7 @@ use crate::limits::deliveries::Deliveries;
 use crate::metrics::Metrics;
 use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
+use crate::policy::blank::Blanks;
 use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
 use crate::proxy::lifeline::Lifelines;
@@ -122,9 +123,11 @@ impl Workshop {
             api: self.metrics.route(API_ROUTE),
             nowhere: self.metrics.route(NO_ROUTE),
             scopes: config.scopes.clone(),
+            blanks: config.pack.as_ref().map(|pack| Blanks::new(&pack.blank)).unwrap_or_default(),
             keys,
             api_rate: config.limits.per_key,
             failure_rate: config.limits.per_address_failures,
+            banning: Banning { rule: config.ban.rule, exempt: config.never_banned() },
         }
     }
 }

@@ -18,12 +18,14 @@ use pingora_core::services::background::GenBackgroundService;
 use tokio::sync::watch;
 
 use crate::access_log;
+use crate::admin::pass::{self, Door, Pass};
 use crate::admin::{Admin, Readiness};
 use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
 use crate::config::{self, Config};
 use crate::keys::last_used::LastUsed;
+use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
@@ -32,7 +34,7 @@ use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
-use crate::reload::{Reloader, Workshop};
+use crate::reload::{Reloader, Workshop, write_whole};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 use listening::{Bound, Listening};
@@ -47,6 +49,8 @@ pub struct Sidelock {
     writer: access_log::Writer,
     stop: Stop,
     pid_file: PathBuf,
+    /// For commands that ask the admin listener.
+    door: (PathBuf, Door),
     keeper: Keeper,
     /// Where clients connect.
     pub listening: Vec<SocketAddr>,
@@ -102,6 +106,7 @@ impl Sidelock {
             webhooks: _,
             routes: _,
             pack: _,
+            ban: _,
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets =
@@ -120,7 +125,9 @@ impl Sidelock {
             timeouts: *timeouts,
         };
         let proxy = parts.proxy(*limits, draining.clone(), clock)?;
-        let admin_app = Admin { metrics: parts.metrics, readiness };
+        let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
+        let failures = Arc::clone(&parts.failures);
+        let admin_app = Admin { metrics: parts.metrics, readiness, failures, pass: pass.clone() };
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
             path.to_owned(),
@@ -138,20 +145,26 @@ impl Sidelock {
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
+        let door = (server.state_dir.join(pass::FILE), Door::new(admin, pass));
         let pid_file = server.state_dir.join(PID);
-        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, keeper, listening, admin })
+        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, door, keeper, listening, admin })
     }
 
     /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
     pub fn run(self) {
-        let Self { server, writer, stop, pid_file, keeper, listening: _, admin: _ } = self;
+        let Self { server, writer, stop, pid_file, door, keeper, listening: _, admin: _ } = self;
         if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
             tracing::warn!(%error, path = %pid_file.display(), "cannot write the process id: 'sidelock reload' will not work");
+        }
+        let (door_file, door) = door;
+        if let Err(error) = write_whole(&door_file, door.text().expose()) {
+            tracing::warn!(%error, path = %door_file.display(), "cannot write how to ask: 'sidelock bans' and 'addresses' will not work");
         }
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         keeper.keep();
         // Another process may have taken over the file, or the folder be gone.
         drop(std::fs::remove_file(pid_file));
+        drop(std::fs::remove_file(door_file));
         drop(writer);
     }
 }
@@ -175,11 +188,12 @@ impl Parts {
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
-        let metrics = Metrics::new(Arc::clone(&failures), server.key_labels, clock)?;
+        let metrics = Metrics::new(Arc::clone(&failures), (server.key_labels, server.address_labels), clock)?;
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
-        let states = Arc::new(KeyStates::after(LastUsed::read(&server.state_dir), clock));
+        let before = (LastUsed::read(&server.state_dir), KnownOrigins::read(&server.state_dir));
+        let states = Arc::new(KeyStates::after(before, clock));
         let workshop = Workshop {
             states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),

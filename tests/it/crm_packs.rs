@@ -58,7 +58,9 @@ fn a_token_takes_the_place_of_the_key_and_no_scope_opens_a_profile() {
 
 #[test]
 fn one_path_for_reading_and_changing() {
-    let crm = Crm::usual();
+    let crm = Crm::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"data\":{}}",
+    );
     let (reader, writer) = (TestKey::new(&["read_records"], ""), TestKey::new(&["manage_records"], ""));
     let gateway = before(&crm, "crm = \"twenty\"").key(&reader).key(&writer).start();
     let json = "Content-Type: application/json";

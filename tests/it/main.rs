@@ -16,6 +16,7 @@
 
 mod support;
 
+mod bans;
 mod bodies;
 mod bounds;
 mod check;
@@ -29,9 +30,11 @@ mod editing;
 mod forwarding;
 mod found;
 mod fuzz_smoke;
+mod hidden;
 mod last_used;
 mod lifecycle;
 mod limits;
+mod origins;
 mod packs;
 mod reload;
 mod rotation;

@@ -51,8 +51,13 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if opts.json {
-        let values: Vec<_> =
-            keys.iter().map(|key| view::as_json(key, bench.last_used.of(&key.id), bench.now)).collect();
+        let value = |key: &&Key| {
+            let mut value = view::as_json(key, bench.last_used.of(&key.id), bench.now);
+            let known = bench.origins.of(&key.id).map_or(0, |seen| seen.networks.len());
+            value.as_object_mut().map(|object| object.insert("networks".to_owned(), known.into()));
+            value
+        };
+        let values: Vec<_> = keys.iter().map(value).collect();
         writeln!(out, "{}", json!({ "keys": values }))?;
     } else {
         bench.table(&keys, &mut out)?;

@@ -27,6 +27,7 @@ use crate::config::reader::meant;
 use crate::editing::desk::{ApplyError, Deed, Desk, Draft, OpenError, Purpose, Work};
 use crate::keys::key::Key;
 use crate::keys::last_used::LastUsed;
+use crate::keys::origins_file::KnownOrigins;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -74,6 +75,7 @@ struct Bench {
     desk: Desk,
     now: WallTime,
     last_used: LastUsed,
+    origins: KnownOrigins,
 }
 
 /// How a change ended that was not refused.
@@ -93,8 +95,9 @@ impl Bench {
             }
             OpenError::NoKeyFile | OpenError::Lock(_) => Failure::Failed(error.to_string()),
         })?;
-        let last_used = LastUsed::read(&desk.loaded.config.server.state_dir);
-        Ok(Self { desk, now: Clock::system().wall(), last_used })
+        let state_dir = &desk.loaded.config.server.state_dir;
+        let (last_used, origins) = (LastUsed::read(state_dir), KnownOrigins::read(state_dir));
+        Ok(Self { desk, now: Clock::system().wall(), last_used, origins })
     }
 
     /// The key with this id, or the only one with this title, and its position.

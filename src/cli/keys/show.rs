@@ -1,4 +1,4 @@
-//! `sidelock keys show`: all that the file says of one key.
+//! `sidelock keys show`: all that the file says of one key, and from where it was used.
 
 use std::io::Write;
 use std::path::Path;
@@ -31,6 +31,9 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
             let written: serde_json::Map<_, _> =
                 fields.into_iter().map(|(name, text)| (name, text.into())).collect();
             object.insert("fields".to_owned(), written.into());
+            let (networks, addresses) = view::origins(bench.origins.of(&key.id));
+            object.insert("networks".to_owned(), networks);
+            object.insert("addresses".to_owned(), addresses);
         }
         return print(&value);
     }
@@ -39,6 +42,9 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let told = [("state", key.phase(bench.now).word().to_owned()), ("last used", last)];
     let fields = fields.iter().map(|(name, text)| (name.as_str(), plain(text)));
     for (name, text) in fields.chain(told) {
+        writeln!(out, "{name:<14}  {text}")?;
+    }
+    for (name, text) in bench.origins.of(&key.id).into_iter().flat_map(view::origin_lines) {
         writeln!(out, "{name:<14}  {text}")?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use super::super::terminal::plain;
 use crate::clock::WallTime;
 use crate::keys::key::{Ends, Key};
 use crate::keys::last_used::Uses;
+use crate::keys::origins::{Hour, Seen};
 
 /// The key as JSON. Moments are RFC 3339; what is not known is null. No digest: nobody needs it here.
 pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
@@ -34,6 +35,29 @@ pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
         "revoked_at": moment(about.revoked_at),
         "revoked_reason": about.revoked_reason,
     })
+}
+
+/// Networks and addresses as JSON, with the hours in which they were seen.
+pub(super) fn origins(seen: Option<&Seen>) -> (Value, Value) {
+    let hour = |hour: Hour| hour.start().rfc3339();
+    let networks = seen.iter().flat_map(|seen| &seen.networks).map(|it| {
+        json!({ "network": it.network.to_string(), "first_seen": hour(it.first), "last_seen": hour(it.last) })
+    });
+    let addresses = seen.iter().flat_map(|seen| &seen.addresses);
+    let addresses = addresses.map(|it| json!({ "address": it.ip.to_string(), "last_seen": hour(it.last) }));
+    (networks.collect(), addresses.collect())
+}
+
+/// The same for people, the last ones first.
+pub(super) fn origin_lines(seen: &Seen) -> Vec<(&'static str, String)> {
+    let hour = |hour: Hour| hour.start().rfc3339();
+    let mut networks = seen.networks.clone();
+    networks.sort_by_key(|it| std::cmp::Reverse(it.last));
+    let networks = networks
+        .iter()
+        .map(|it| ("network", format!("{}  first {}, last {}", it.network, hour(it.first), hour(it.last))));
+    let addresses = seen.addresses.iter().map(|it| ("address", format!("{}  {}", it.ip, hour(it.last))));
+    networks.chain(addresses).collect()
 }
 
 /// `7Qm2xR9k ('Payment gateway')`.

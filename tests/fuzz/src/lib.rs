@@ -10,6 +10,7 @@ pub mod forwarded;
 pub mod key_file;
 pub mod operation;
 pub mod pack;
+pub mod reply;
 pub mod request_head;
 pub mod sender_description;
 pub mod telegram_update;
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_file", key_file::run),
     ("operation", operation::run),
     ("pack", pack::run),
+    ("reply", reply::run),
     ("request_head", request_head::run),
     ("sender_description", sender_description::run),
     ("telegram_update", telegram_update::run),

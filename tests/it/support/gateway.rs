@@ -60,6 +60,8 @@ allow = ["POST,PUT,PATCH,DELETE /api/**"]
 
 /// The parts of a gateway to be.
 pub struct Plan {
+    /// Further lines of `[server]`.
+    pub server: String,
     pub upstream: String,
     pub keys: String,
     pub sections: String,
@@ -71,6 +73,7 @@ pub struct Plan {
 impl Plan {
     pub fn before(crm: &Crm) -> Self {
         Self {
+            server: String::new(),
             upstream: format!("url = \"http://{}\"", crm.address),
             keys: String::new(),
             sections: SCOPES.to_owned(),
@@ -106,8 +109,8 @@ impl Plan {
         let timeouts =
             if self.sections.contains("[timeouts]") { "" } else { "[timeouts]\ndrain_accept = \"0s\"\n" };
         let config = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\n[upstream]\n{}\n\n[keys]\nfile = \"keys.toml\"\n{}\n{}\n{timeouts}",
-            self.upstream, self.keys_section, self.sections
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{}\n[upstream]\n{}\n\n[keys]\nfile = \"keys.toml\"\n{}\n{}\n{timeouts}",
+            self.server, self.upstream, self.keys_section, self.sections
         );
         for (name, text) in &self.files {
             write(name, text);
