@@ -196,6 +196,9 @@ fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
             plain(out, b",\"detail\":\"", what.word());
         }
     }
+    if let Some(observed) = outcome.observed {
+        plain(out, b",\"observed\":\"", observed.reason());
+    }
     if let Some(delivery) = outcome.delivery.word() {
         plain(out, b",\"delivery\":\"", delivery);
     }

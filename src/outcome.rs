@@ -10,7 +10,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
-use crate::denial::Denial;
+use crate::denial::{Denial, Observed};
 use crate::keys::set::Holder;
 use crate::keys::state::CLASSES;
 use crate::policy::hours::Opening;
@@ -127,6 +127,8 @@ pub struct Outcome<'a> {
     pub status: Option<StatusCode>,
     /// Why it was refused.
     pub denial: Option<Denial>,
+    /// What would have been refused, if the key were not only observed.
+    pub observed: Option<Observed>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
     /// How it ended.

@@ -2,6 +2,8 @@
 
 mod ambiguity;
 mod delivery;
+mod observed;
+mod reasons;
 
 use std::num::NonZeroU64;
 
@@ -9,6 +11,9 @@ use http::StatusCode;
 
 pub use ambiguity::Ambiguity;
 pub use delivery::DeliveryFault;
+pub use observed::Observed;
+use reasons::OWN_REASONS;
+pub use reasons::REASONS;
 
 /// Why a request was refused, or could not be answered by the CRM.
 ///
@@ -35,6 +40,8 @@ pub enum Denial {
     CredentialExpired,
     /// The right key, revoked.
     CredentialRevoked,
+    /// The text of a decoy, which only a thief has. To the client it is [`Self::CredentialUnknown`].
+    CredentialDecoy,
     /// A webhook delivery that was not believed.
     Delivery(DeliveryFault),
     /// Too many refused credentials from this address; the time is until the next attempt is looked at.
@@ -86,53 +93,6 @@ impl RetryAfter {
     }
 }
 
-/// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 24] = [
-    "ambiguous",
-    "method",
-    "expectation",
-    "target_too_long",
-    "missing",
-    "malformed",
-    "unknown",
-    "expired",
-    "revoked",
-    "too_many_failures",
-    "address",
-    "scope",
-    "scope_never",
-    "scope_unread",
-    "rate",
-    "body_too_large",
-    "body_too_slow",
-    "body_broken",
-    "overloaded",
-    "upstream_unreachable",
-    "upstream_connect_timeout",
-    "upstream_timeout",
-    "upstream_broken",
-    "webhook_under_way",
-];
-
-/// Every value of [`Denial::reason`], in the order of [`Denial::index`].
-pub const REASONS: [&str; OWN_REASONS.len() + DeliveryFault::ALL.len()] = all_reasons();
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses an index out of range")]
-const fn all_reasons() -> [&'static str; OWN_REASONS.len() + DeliveryFault::ALL.len()] {
-    let mut all = [""; OWN_REASONS.len() + DeliveryFault::ALL.len()];
-    let mut at = 0;
-    while at < OWN_REASONS.len() {
-        all[at] = OWN_REASONS[at];
-        at += 1;
-    }
-    let mut at = 0;
-    while at < DeliveryFault::ALL.len() {
-        all[OWN_REASONS.len() + at] = DeliveryFault::ALL[at].reason();
-        at += 1;
-    }
-    all
-}
-
 impl From<DeliveryFault> for Denial {
     fn from(fault: DeliveryFault) -> Self {
         Self::Delivery(fault)
@@ -168,6 +128,7 @@ impl Denial {
             Self::UpstreamTimeout => 21,
             Self::UpstreamBroken => 22,
             Self::DeliveryUnderWay => 23,
+            Self::CredentialDecoy => 24,
         }
     }
 
@@ -192,6 +153,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
             Self::AddressNotAllowed | Self::ScopeMissing | Self::ScopeNever | Self::ScopeUnread => {
                 StatusCode::FORBIDDEN
@@ -205,8 +167,8 @@ impl Denial {
         }
     }
 
-    /// The last part of the problem's `type` (RFC 9457 section 3.1.1). Malformed and unknown share one, so that a
-    /// stranger cannot tell them apart.
+    /// The last part of the problem's `type` (RFC 9457 section 3.1.1). Malformed, unknown and
+    /// decoys share one, so that a stranger cannot tell them apart.
     pub const fn slug(self) -> &'static str {
         match self {
             Self::Ambiguous(_) => "ambiguous-request",
@@ -214,9 +176,10 @@ impl Denial {
             Self::ExpectationUnknown => "expectation-failed",
             Self::TargetTooLong => "target-too-long",
             Self::CredentialMissing => "credential-missing",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
-                "credential-not-accepted"
-            }
+            Self::CredentialMalformed
+            | Self::CredentialUnknown
+            | Self::CredentialDecoy
+            | Self::Delivery(_) => "credential-not-accepted",
             Self::CredentialExpired => "key-expired",
             Self::CredentialRevoked => "key-revoked",
             Self::TooManyFailures(_) => "too-many-failures",
@@ -245,9 +208,10 @@ impl Denial {
             Self::ExpectationUnknown => "This expectation is not known here",
             Self::TargetTooLong => "The request target is too long",
             Self::CredentialMissing => "A credential is needed",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
-                "The credential was not accepted"
-            }
+            Self::CredentialMalformed
+            | Self::CredentialUnknown
+            | Self::CredentialDecoy
+            | Self::Delivery(_) => "The credential was not accepted",
             Self::CredentialExpired => "The key has expired",
             Self::CredentialRevoked => "The key was revoked",
             Self::TooManyFailures(_) => "Too many refused credentials from this address",
@@ -282,7 +246,7 @@ impl Denial {
                 "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'."
             }
             Self::Delivery(_) => "Register the webhook again with the secret that is configured here.",
-            Self::CredentialMalformed | Self::CredentialUnknown => {
+            Self::CredentialMalformed | Self::CredentialUnknown | Self::CredentialDecoy => {
                 "Check that the whole key was copied, with nothing before or after it; ask for a new one if it was."
             }
             Self::CredentialExpired => "Ask whoever issued the key for a new one.",
@@ -315,6 +279,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::TooManyFailures(_) => true,
             Self::Ambiguous(_)
@@ -353,6 +318,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
@@ -378,6 +344,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::TooManyFailures(_)
             | Self::AddressNotAllowed
@@ -406,7 +373,7 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::DeliveryUnderWay.index(), OWN_REASONS.len() - 1);
+        assert_eq!(Denial::CredentialDecoy.index(), OWN_REASONS.len() - 1);
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }
@@ -416,11 +383,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_tell_malformed_from_unknown() {
-        let (a, b) = (Denial::CredentialMalformed, Denial::CredentialUnknown);
-        assert_eq!(
-            (a.slug(), a.title(), a.advice(), a.status()),
-            (b.slug(), b.title(), b.advice(), b.status())
-        );
+    fn a_stranger_cannot_tell_malformed_nor_a_decoy_from_unknown() {
+        let told = |it: Denial| {
+            let facts = (it.is_authentication_failure(), it.retry_after(), it.closes_connection());
+            (it.slug(), it.title(), it.advice(), it.status(), facts)
+        };
+        let unknown = told(Denial::CredentialUnknown);
+        assert_eq!([Denial::CredentialMalformed, Denial::CredentialDecoy].map(told), [unknown, unknown]);
     }
 }

@@ -5,6 +5,7 @@
 
 mod admitted;
 mod delivery;
+mod lenience;
 mod operation;
 mod repeated;
 mod trail;
@@ -19,6 +20,7 @@ pub use admitted::Admitted;
 use admitted::without_override;
 use delivery::Arrival;
 pub use delivery::{UnprovedDelivery, Webhook};
+use lenience::Lenience;
 use operation::Permit;
 pub use operation::UnreadCall;
 use repeated::{contains, holding};
@@ -226,7 +228,7 @@ impl Gate {
         failures: &Failures,
         trail: &mut Trail,
     ) -> Result<Judged, Denial> {
-        self.allow_from.permit(client)?;
+        self.allow_from.permit(client).inspect_err(|_| self.notice_decoy(parts, trail))?;
         let refuse = |denial: Denial| {
             if denial.is_authentication_failure() {
                 failures.refuse(denial, client.group(), self.failure_rate)
@@ -238,20 +240,43 @@ impl Gate {
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
-        let taken = holder.state.take().map_err(Denial::RateLimited)?;
+        let mut lenience = Lenience::of(&holder.key);
+        let taken = match holder.state.take() {
+            Ok(taken) => Some(taken),
+            Err(wait) => {
+                lenience.waive(Denial::RateLimited(wait))?;
+                None
+            }
+        };
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,
-            taken: Some(taken),
+            taken,
             wants_upgrade: head.facts.wants_upgrade,
             ..Admitted::plain(head.target)
         };
-        match self.permit(&holder, &parts.method, head.target.path(), client)? {
-            Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
+        let going = match self.permit(&holder, &parts.method, head.target.path(), client, &mut lenience)? {
+            Permit::Given(covered) => admitted(head, strip).by(&holder.key, covered),
+            Permit::Waived => admitted(head, strip).unscoped(&holder.key),
             // What goes through a tunnel is in no body.
-            Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),
-            Permit::AskBody => Ok(UnreadCall::new(&holder.key, admitted(head, strip)).judged()),
-        }
+            Permit::AskBody if head.facts.wants_upgrade => {
+                lenience.waive(Denial::ScopeUnread)?;
+                admitted(head, strip).unscoped(&holder.key)
+            }
+            Permit::AskBody => {
+                return Ok(UnreadCall::new(&holder.key, admitted(head, strip), lenience).judged());
+            }
+        };
+        trail.observed = lenience.observed();
+        Ok(Judged::Admitted(going))
+    }
+
+    /// Notes who presents a decoy to a gate that refuses the address: a stolen key is worth an alert wherever it is tried.
+    fn notice_decoy(&self, parts: &Parts, trail: &mut Trail) {
+        let claim = self.places.find(&parts.headers).ok();
+        let digest = claim.and_then(|claim| trail.memo.digest(claim.text));
+        trail.caller =
+            digest.and_then(|digest| self.keys.decoy(&digest)).map_or(Caller::Unknown, Caller::Key);
     }
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.

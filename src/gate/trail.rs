@@ -6,6 +6,8 @@ use super::Webhook;
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
 use crate::credential::api_key::{DigestMemo, KeyDigest};
+use crate::denial::{Denial, Observed};
+use crate::keys::key::Standing;
 use crate::keys::set::Secret;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
 
@@ -28,6 +30,8 @@ pub struct Trail {
     pub secret: Secret,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
+    /// What would have been refused, if the key were not only observed.
+    pub observed: Option<Observed>,
     /// Which of a webhook's secrets proved a delivery.
     pub secret_index: Option<usize>,
 }
@@ -39,6 +43,15 @@ impl Trail {
         match self.secret {
             Secret::Current => Some(holder.key.digest),
             Secret::Previous => holder.key.previous.map(|previous| previous.digest),
+        }
+    }
+
+    /// What a refusal is recorded as. Whoever presents a decoy is a thief also where a refusal comes for another reason first,
+    /// such as too many failures: the alert must not depend on that.
+    pub fn recorded(&self, denial: Denial) -> Denial {
+        match &self.caller {
+            Caller::Key(holder) if holder.key.standing == Standing::Decoy => Denial::CredentialDecoy,
+            Caller::Key(_) | Caller::Keyless | Caller::Unknown => denial,
         }
     }
 
@@ -68,6 +81,7 @@ impl Trail {
             path_is_secret: false,
             secret: Secret::Current,
             delivery: DeliveryResult::Forwarded,
+            observed: None,
             secret_index: None,
         }
     }

@@ -92,6 +92,31 @@ impl Drop for Taken {
     }
 }
 
+/// What became of a body that goes on whether or not it can be held.
+#[derive(Debug)]
+pub enum Fit {
+    /// It is here.
+    Whole(Held),
+    /// It is too large, too slow, or there is no room: it goes on as it comes.
+    Unfinished(Upload, Option<Arc<UploadState>>),
+}
+
+/// A body that is being held.
+struct Filling {
+    upload: Upload,
+    state: Option<Arc<UploadState>>,
+    bytes: Vec<u8>,
+    taken: Taken,
+}
+
+/// Why it is not.
+enum Stop {
+    /// It could go on, but not be held.
+    Unheld(Denial),
+    /// It cannot go on.
+    Broken(Denial),
+}
+
 impl Held {
     /// Reads a whole body of at most `limit` bytes, with the pace that every upload must have. Trailers are dropped: no
     /// signature covers them.
@@ -105,35 +130,94 @@ impl Held {
         idle: Duration,
         (room, group): (&Arc<Room>, AddrGroup),
     ) -> Result<Self, Denial> {
-        let taken = Taken::nothing(Arc::clone(room), group);
-        let whole = Self::whole(body, limit, idle, taken);
-        timeout(WHOLE_WITHIN, whole).await.unwrap_or(Err(Denial::BodyTooSlow))
-    }
-
-    async fn whole(body: Incoming, limit: u64, idle: Duration, mut taken: Taken) -> Result<Self, Denial> {
-        let expected = body.size_hint().exact();
-        if expected.is_some_and(|bytes| bytes > limit) {
+        if body.size_hint().exact().is_some_and(|bytes| bytes > limit) {
             return Err(Denial::BodyTooLarge);
         }
-        let (mut upload, state) = Upload::new(body, limit, idle);
-        let mut bytes = Vec::new();
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await {
-            let broken = || state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
-            let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
-            // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
-            let needed = bytes.len() + data.len();
-            if needed > bytes.capacity() {
-                let most = usize::try_from(limit).unwrap_or(usize::MAX).max(needed);
-                let more = needed.max(bytes.capacity() + GROWTH).min(most) - bytes.capacity();
-                taken.more(u64::try_from(more).unwrap_or(u64::MAX))?;
-                bytes.reserve_exact(bytes.capacity() + more - bytes.len());
-            }
-            bytes.extend_from_slice(&data);
+        let mut filling = Filling::new(Upload::new(body, limit, idle), Arc::clone(room), group);
+        match filling.fill(limit).await {
+            Ok(()) => Ok(filling.whole()),
+            Err(Stop::Unheld(denial) | Stop::Broken(denial)) => Err(denial),
         }
-        bytes.shrink_to_fit();
-        Ok(Self { bytes: bytes.into(), state, taken })
     }
 
+    /// Reads a body of at most `limit` bytes likewise, but lets one go on that cannot be held, up to `most` bytes.
+    ///
+    /// # Errors
+    /// [`Denial::BodyTooLarge`] over `most`, [`Denial::BodyTooSlow`], or [`Denial::BodyBroken`].
+    pub async fn read_if_it_fits(
+        body: Incoming,
+        (limit, most): (u64, u64),
+        idle: Duration,
+        (room, group): (&Arc<Room>, AddrGroup),
+    ) -> Result<Fit, Denial> {
+        let expected = body.size_hint().exact().unwrap_or(0);
+        if expected > most {
+            return Err(Denial::BodyTooLarge);
+        }
+        let (upload, state) = Upload::new(body, most, idle);
+        if expected > limit {
+            return Ok(Fit::Unfinished(upload, state));
+        }
+        let mut filling = Filling::new((upload, state), Arc::clone(room), group);
+        match filling.fill(limit).await {
+            Ok(()) => Ok(Fit::Whole(filling.whole())),
+            Err(Stop::Unheld(_)) => Ok(filling.resumed()),
+            Err(Stop::Broken(denial)) => Err(denial),
+        }
+    }
+}
+
+impl Filling {
+    fn new((upload, state): (Upload, Option<Arc<UploadState>>), room: Arc<Room>, group: AddrGroup) -> Self {
+        Self { upload, state, bytes: Vec::new(), taken: Taken::nothing(room, group) }
+    }
+
+    async fn fill(&mut self, limit: u64) -> Result<(), Stop> {
+        timeout(WHOLE_WITHIN, self.take_all(limit)).await.unwrap_or(Err(Stop::Unheld(Denial::BodyTooSlow)))
+    }
+
+    async fn take_all(&mut self, limit: u64) -> Result<(), Stop> {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut self.upload).poll_frame(cx)).await {
+            let broken =
+                || self.state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
+            let Ok(data) = frame.map_err(|_| Stop::Broken(broken()))?.into_data() else { continue };
+            let room = self.make_room(data.len(), limit);
+            // Also without room: the bytes are here, and must not be lost on a body that goes on.
+            self.bytes.extend_from_slice(&data);
+            room.map_err(Stop::Unheld)?;
+        }
+        Ok(())
+    }
+
+    fn make_room(&mut self, fresh: usize, limit: u64) -> Result<(), Denial> {
+        let needed = self.bytes.len() + fresh;
+        if u64::try_from(needed).unwrap_or(u64::MAX) > limit {
+            return Err(Denial::BodyTooLarge);
+        }
+        // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
+        let capacity = self.bytes.capacity();
+        if needed > capacity {
+            let most = usize::try_from(limit).unwrap_or(usize::MAX).max(needed);
+            let more = needed.max(capacity + GROWTH).min(most) - capacity;
+            self.taken.more(u64::try_from(more).unwrap_or(u64::MAX))?;
+            self.bytes.reserve_exact(capacity + more - self.bytes.len());
+        }
+        Ok(())
+    }
+
+    fn whole(mut self) -> Held {
+        self.bytes.shrink_to_fit();
+        Held { bytes: self.bytes.into(), state: self.state, taken: self.taken }
+    }
+
+    fn resumed(self) -> Fit {
+        let Self { upload, state, bytes, taken } = self;
+        let before = (!bytes.is_empty()).then(|| (Bytes::from(bytes), taken));
+        Fit::Unfinished(Upload::Resumed(Box::new((before, upload))), state)
+    }
+}
+
+impl Held {
     /// The same bytes on their way to the CRM.
     pub fn into_upload(self) -> (Upload, Option<Arc<UploadState>>) {
         let Self { bytes, state, taken } = self;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::terminal::plain;
 use crate::clock::WallTime;
-use crate::keys::key::{Ends, Key};
+use crate::keys::key::{Ends, Key, Mode};
 use crate::keys::last_used::Uses;
 
 /// The key as JSON. Moments are RFC 3339; what is not known is null. No digest: nobody needs it here.
@@ -21,6 +21,7 @@ pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
         "id": key.id.as_str(),
         "title": key.title.as_str(),
         "state": key.phase(now).word(),
+        "mode": key.mode.word(),
         "scopes": key.scope_names.split_ascii_whitespace().collect::<Vec<_>>(),
         "owner": about.owner,
         "created": moment(key.created),
@@ -34,6 +35,15 @@ pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
         "revoked_at": moment(about.revoked_at),
         "revoked_reason": about.revoked_reason,
     })
+}
+
+/// Where the key stands, and whether its limits are only tried out.
+pub(super) fn state(key: &Key, now: WallTime) -> String {
+    let word = key.phase(now).word();
+    match key.mode {
+        Mode::Enforce => word.to_owned(),
+        Mode::Observe => format!("{word}, observed"),
+    }
 }
 
 /// `7Qm2xR9k ('Payment gateway')`.
