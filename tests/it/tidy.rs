@@ -20,6 +20,7 @@ const RANKS: &[(&str, u32)] = &[
     ("access_log", 7),
     ("gate", 7),
     ("metrics", 8),
+    ("records", 8),
     ("changes", 9),
     ("config", 9),
     ("editing", 10),

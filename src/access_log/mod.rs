@@ -3,6 +3,8 @@
 //! Requests append under a short lock; a thread of its own takes the whole buffer and writes it. When the buffer is full,
 //! lines are dropped and counted. No query, header value or body is ever written.
 
+pub mod names;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
