@@ -49,8 +49,9 @@ pub mod proxy;
 
 pub mod reload;
 
-// 13: composition
+// 13: composition; the gate asked without a process
 pub mod server;
+pub mod trial;
 
 // 14: a file per verb
 pub mod cli;

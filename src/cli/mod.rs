@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod keys;
 mod log;
 mod reload;
@@ -42,6 +43,8 @@ enum Verb {
     Run(run::Opts),
     /// Show every mistake in the configuration and the key file
     Check(check::Opts),
+    /// Tell step by step what would become of a request, and what would have to change
+    Explain(Box<explain::Opts>),
     /// Make the running process look at its files now, and say what came of it
     Reload(reload::Opts),
     /// Make, list, change, rotate, revoke, import and prune keys
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Verb::Run(opts) => run::run(&find(config), &opts),
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
+        Verb::Explain(opts) => explain::run(&find(config), &opts),
         Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),
         Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),

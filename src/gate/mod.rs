@@ -199,12 +199,17 @@ impl Gate {
         exact.or_else(|| self.webhooks.iter().find(|webhook| webhook.owns(path)))
     }
 
+    /// The route that was written down for a path that is no webhook's.
+    pub fn route_of(&self, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.pattern.matches(path))
+    }
+
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
         if let Some(webhook) = self.webhook(path) {
             trail.arrived_at(webhook);
             return Destination::Webhook(Arc::clone(webhook));
         }
-        match self.routes.iter().find(|route| route.pattern.matches(path)) {
+        match self.route_of(path) {
             Some(route) => {
                 trail.stats = Arc::clone(&route.stats);
                 match route.access {

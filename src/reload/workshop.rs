@@ -81,7 +81,8 @@ impl Workshop {
         (policy, self.metrics.senders(webhook))
     }
 
-    fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
+    /// What decides, of some content.
+    pub fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
         let webhook = |webhook: &config::Webhook| {
             Arc::new(Webhook {
                 name: (*webhook.name).into(),

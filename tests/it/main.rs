@@ -26,6 +26,7 @@ mod decoys;
 mod deliveries;
 mod documents;
 mod editing;
+mod explain;
 mod forwarding;
 mod found;
 mod fuzz_smoke;

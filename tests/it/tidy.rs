@@ -29,6 +29,7 @@ const RANKS: &[(&str, u32)] = &[
     ("proxy", 11),
     ("reload", 12),
     ("server", 13),
+    ("trial", 13),
     ("cli", 14),
     ("lib", 15),
     ("main", 15),
