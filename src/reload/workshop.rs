@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
+use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::gate::{Gate, Route, Webhook};
@@ -37,6 +38,8 @@ pub struct Workshop {
     pub senders: Arc<Memory>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
+    /// The access log, whose file is opened again on SIGHUP.
+    pub access_log: AccessLog,
     /// The time.
     pub clock: Clock,
 }

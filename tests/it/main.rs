@@ -32,6 +32,7 @@ mod last_used;
 mod lifecycle;
 mod limits;
 mod packs;
+mod records;
 mod reload;
 mod rotation;
 mod secrets;
