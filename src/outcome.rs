@@ -129,6 +129,8 @@ pub struct Outcome<'a> {
     pub denial: Option<Denial>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
+    /// Who sent an update, and whether somebody was there, by the rules about senders.
+    pub judged: Option<(Sender, Opening)>,
     /// How it ended.
     pub ending: Ending,
     /// Body bytes from the client.

@@ -45,6 +45,10 @@ pub(super) fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>, sampl
     if let Some(delivery) = outcome.delivery.word() {
         plain(out, b",\"delivery\":\"", delivery);
     }
+    if let Some((sender, hours)) = outcome.judged {
+        plain(out, b",\"sender\":\"", sender.word());
+        plain(out, b",\"hours\":\"", hours.word());
+    }
     plain(out, b",\"end\":\"", outcome.ending.word());
     count(out, b",\"bytes_in\":", outcome.bytes_in);
     count(out, b",\"bytes_out\":", outcome.bytes_out);

@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::outcome::{Ending, Outcome};
+use crate::policy::hours::Opening;
+use crate::policy::senders::Sender;
 
 /// One success in so many is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +43,13 @@ impl FromStr for Sampling {
 }
 
 /// Whatever somebody may look for one day is none: refusals, errors of the CRM's, exchanges that broke off, deliveries that
-/// were kept from the CRM.
+/// were kept from the CRM, updates of senders who are not expected or came when nobody was there.
 fn is_success(outcome: &Outcome<'_>) -> bool {
     outcome.denial.is_none()
         && outcome.status.is_some_and(|status| status.as_u16() < 400)
         && outcome.ending == Ending::Complete
         && outcome.delivery.word().is_none()
+        && matches!(outcome.judged, None | Some((Sender::Expected, Opening::In)))
 }
 
 #[cfg(test)]
@@ -73,6 +76,7 @@ mod tests {
             status: Some(StatusCode::OK),
             denial: None,
             delivery: DeliveryResult::Forwarded,
+            judged: None,
             ending: Ending::Complete,
             bytes_in: 0,
             bytes_out: 0,
@@ -94,6 +98,7 @@ mod tests {
         assert!(all(|outcome| outcome.status = None));
         assert!(all(|outcome| outcome.ending = Ending::ClientGone));
         assert!(all(|outcome| outcome.delivery = DeliveryResult::Withheld));
+        assert!(all(|outcome| outcome.judged = Some((Sender::Expected, Opening::Out))));
         assert_eq!(sampling.stands_for(&outcome(0)), Some(10));
         assert_eq!(Sampling::ALL.stands_for(&outcome(0)), None);
         assert!((0..100).all(|number| !Sampling::ALL.leaves_out(&outcome(number))));

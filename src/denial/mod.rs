@@ -2,6 +2,7 @@
 
 mod ambiguity;
 mod delivery;
+pub mod words;
 
 use std::num::NonZeroU64;
 

@@ -8,6 +8,8 @@ use crate::clock::WallTime;
 use crate::credential::api_key::{DigestMemo, KeyDigest};
 use crate::keys::set::Secret;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
+use crate::policy::hours::Opening;
+use crate::policy::senders::Sender;
 
 /// What was learned of a request on the way, also when it is refused.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Trail {
     pub secret: Secret,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
+    /// Who sent an update, and whether somebody was there, by the rules about senders.
+    pub judged: Option<(Sender, Opening)>,
     /// Which of a webhook's secrets proved a delivery.
     pub secret_index: Option<usize>,
 }
@@ -68,6 +72,7 @@ impl Trail {
             path_is_secret: false,
             secret: Secret::Current,
             delivery: DeliveryResult::Forwarded,
+            judged: None,
             secret_index: None,
         }
     }

@@ -210,6 +210,7 @@ impl Drop for Record {
             status: self.status,
             denial: self.denial,
             delivery: self.trail.delivery,
+            judged: self.trail.judged,
             ending: self.ending,
             bytes_in,
             bytes_out,

@@ -31,6 +31,7 @@ mod fuzz_smoke;
 mod last_used;
 mod lifecycle;
 mod limits;
+mod log;
 mod packs;
 mod records;
 mod reload;
