@@ -131,6 +131,8 @@ pub struct Outcome<'a> {
     pub observed: Option<Observed>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
+    /// Who sent an update, and whether somebody was there, by the rules about senders.
+    pub judged: Option<(Sender, Opening)>,
     /// How it ended.
     pub ending: Ending,
     /// Body bytes from the client.
@@ -253,6 +255,12 @@ impl RequestId {
     /// The id as a header's value.
     pub fn header_value(&self) -> HeaderValue {
         HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    }
+
+    /// A number that is the same for the same id, and for no two ids in a row near another: for drawing samples.
+    pub fn draw(&self) -> u32 {
+        let first = self.0.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        u32::try_from(first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).unwrap_or_default()
     }
 
     /// The id's text.

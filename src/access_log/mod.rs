@@ -3,9 +3,11 @@
 //! Requests append under a short lock; a thread of its own takes the whole buffer and writes it. When the buffer is full,
 //! lines are dropped and counted. No query, header value or body is ever written.
 
+mod file;
+mod line;
 pub mod names;
+pub mod sampling;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,14 +16,29 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
-use http::uri::PathAndQuery;
-
-use crate::outcome::{Caller, Outcome};
+use crate::clock::Clock;
+use crate::outcome::Outcome;
+use file::Sink;
+use line::line;
+use sampling::Sampling;
 
 /// Most bytes that wait for the writer.
 const MOST_WAITING: usize = 8 * 1024 * 1024;
 /// Longest time that a line waits before it is written.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// Without lines, rotation and retention are looked at this often.
+const TEND_EVERY: Duration = Duration::from_secs(600);
+
+/// What is written, where, and how long it stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where lines go.
+    pub destination: Destination,
+    /// When a file is full, and for how long full ones are kept.
+    pub rotation: Rotation,
+    /// Which lines are written.
+    pub sampling: Sampling,
+}
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +51,24 @@ pub enum Destination {
     Off,
 }
 
+/// When a file is full, and for how long full ones are kept. `None` is never, and for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Bytes of a file.
+    pub size: Option<u64>,
+    /// Files end where a multiple of this ends, counted from 1970-01-01T00:00:00Z: `24h` is midnight UTC.
+    pub every: Option<Duration>,
+    /// Time from the end of a file to its removal.
+    pub keep: Option<Duration>,
+    /// Bytes of all files together.
+    pub keep_size: Option<u64>,
+}
+
 /// The log's sending side; clones share one buffer.
 #[derive(Clone)]
 pub struct AccessLog {
     shared: Option<Arc<Shared>>,
+    sampling: Sampling,
     dropped: IntCounter,
 }
 
@@ -58,6 +89,7 @@ struct Shared {
 struct Waiting {
     bytes: Vec<u8>,
     closing: bool,
+    reopening: bool,
     /// The last second that was written out, and its text: many lines share one.
     second: (i64, String),
 }
@@ -66,32 +98,34 @@ struct Waiting {
 ///
 /// # Errors
 /// The file cannot be opened, or the thread not be started.
-pub fn open(destination: &Destination, dropped: IntCounter) -> std::io::Result<(AccessLog, Writer)> {
-    let sink: Box<dyn Write + Send> = match destination {
-        Destination::Off => {
-            return Ok((AccessLog { shared: None, dropped }, Writer { shared: None, thread: None }));
-        }
-        Destination::Stdout => Box::new(std::io::stdout()),
-        Destination::File(path) => {
-            Box::new(std::fs::OpenOptions::new().create(true).append(true).open(path)?)
-        }
+pub fn open(settings: &Settings, dropped: IntCounter, clock: &Clock) -> std::io::Result<(AccessLog, Writer)> {
+    let Settings { destination, rotation, sampling } = settings;
+    let Some(sink) = Sink::open(destination, *rotation, clock.wall())? else {
+        return Ok((AccessLog::off(dropped), Writer { shared: None, thread: None }));
     };
     let shared = Arc::new(Shared::default());
-    let reader = Arc::clone(&shared);
-    let lost = dropped.clone();
+    let (reader, lost, clock) = (Arc::clone(&shared), dropped.clone(), clock.clone());
     let thread = std::thread::Builder::new()
         .name("access-log".into())
-        .spawn(move || write_until_closed(&reader, sink, &lost))?;
+        .spawn(move || write_until_closed(&reader, sink, &lost, &clock))?;
     Ok((
-        AccessLog { shared: Some(Arc::clone(&shared)), dropped },
+        AccessLog { shared: Some(Arc::clone(&shared)), sampling: *sampling, dropped },
         Writer { shared: Some(shared), thread: Some(thread) },
     ))
 }
 
 impl AccessLog {
-    /// Appends one line, or drops and counts it.
+    /// One that is written nowhere.
+    pub const fn off(dropped: IntCounter) -> Self {
+        Self { shared: None, sampling: Sampling::ALL, dropped }
+    }
+
+    /// Appends one line, unless it is left out of the sample; or drops and counts it.
     pub fn write(&self, outcome: &Outcome<'_>) {
         let Some(shared) = &self.shared else { return };
+        if self.sampling.leaves_out(outcome) {
+            return;
+        }
         let mut waiting = shared.waiting.lock();
         if waiting.bytes.len() >= MOST_WAITING {
             self.dropped.inc();
@@ -103,9 +137,17 @@ impl AccessLog {
             waiting.second = (second, outcome.at.rfc3339());
         }
         let Waiting { bytes, second: (_, stamp), .. } = &mut *waiting;
-        line(bytes, stamp, outcome);
+        line(bytes, stamp, outcome, self.sampling);
         drop(waiting);
         if first {
+            shared.wake.notify_one();
+        }
+    }
+
+    /// Goes on in the file that has the log's name now: another program may have moved the open one away.
+    pub fn reopen(&self) {
+        if let Some(shared) = &self.shared {
+            shared.waiting.lock().reopening = true;
             shared.wake.notify_one();
         }
     }
@@ -131,25 +173,29 @@ impl Drop for Writer {
     }
 }
 
-fn write_until_closed(shared: &Shared, mut sink: Box<dyn Write + Send>, dropped: &IntCounter) {
+fn write_until_closed(shared: &Shared, mut sink: Sink, dropped: &IntCounter, clock: &Clock) {
     let mut taken = Vec::new();
     let mut failing = false;
     loop {
         let mut waiting = shared.waiting.lock();
-        while waiting.bytes.is_empty() && !waiting.closing {
-            shared.wake.wait(&mut waiting);
+        let mut idle = false;
+        while waiting.bytes.is_empty() && !waiting.closing && !waiting.reopening && !idle {
+            idle = shared.wake.wait_for(&mut waiting, TEND_EVERY).timed_out();
         }
-        if !waiting.closing {
+        if !waiting.closing && !waiting.reopening && !idle {
             // Gathers a batch: a write per request would cost more than the request.
             let _timed_out = shared.wake.wait_for(&mut waiting, FLUSH_EVERY);
         }
         std::mem::swap(&mut waiting.bytes, &mut taken);
-        let closing = waiting.closing;
+        let (closing, reopening) = (waiting.closing, std::mem::take(&mut waiting.reopening));
         drop(waiting);
-        match sink.write_all(&taken).and_then(|()| sink.flush()) {
+        if reopening {
+            sink.reopen(clock.wall());
+        }
+        match sink.write(&taken, clock.wall()) {
             Ok(()) => failing = false,
             Err(error) => {
-                let lines = taken.iter().filter(|byte| **byte == b'\n').count();
+                let lines = memchr::memchr_iter(b'\n', &taken).count();
                 dropped.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
                 if !failing {
                     tracing::error!(%error, "the access log cannot be written; lines are dropped and counted");
@@ -161,106 +207,5 @@ fn write_until_closed(shared: &Shared, mut sink: Box<dyn Write + Send>, dropped:
         if closing {
             return;
         }
-    }
-}
-
-/// One line. Fields that are not known are left out.
-fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>) {
-    out.extend_from_slice(b"{\"time\":\"");
-    out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
-    let millis = u16::try_from(outcome.at.unix_millis().rem_euclid(1000)).unwrap_or(0);
-    out.push(b'.');
-    let [hundreds, tens, ones] =
-        [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0));
-    out.extend_from_slice(&[hundreds, tens, ones]);
-    out.extend_from_slice(b"Z\"");
-    plain(out, b",\"id\":\"", outcome.request_id.as_str());
-    match outcome.client {
-        // An address has no character that JSON escapes.
-        Some(client) => plain(out, b",\"client\":\"", &client.ip().to_string()),
-        None => plain(out, b",\"client\":\"", outcome.peer),
-    }
-    plain(out, b",\"method\":\"", outcome.method.as_str());
-    field(out, b",\"path\":\"", outcome.path.map_or("[hidden]", PathAndQuery::path));
-    plain(out, b",\"route\":\"", outcome.route);
-    if let Caller::Key(holder) = outcome.caller {
-        plain(out, b",\"key\":\"", holder.key.id.as_str());
-    }
-    if let Some(scope) = outcome.scope {
-        plain(out, b",\"scope\":\"", scope.as_str());
-    }
-    if let Some(status) = outcome.status {
-        count(out, b",\"status\":", u64::from(status.as_u16()));
-    }
-    if let Some(denial) = outcome.denial {
-        plain(out, b",\"reason\":\"", denial.reason());
-        if let crate::denial::Denial::Ambiguous(what) = denial {
-            plain(out, b",\"detail\":\"", what.word());
-        }
-    }
-    if let Some(observed) = outcome.observed {
-        plain(out, b",\"observed\":\"", observed.reason());
-    }
-    if let Some(delivery) = outcome.delivery.word() {
-        plain(out, b",\"delivery\":\"", delivery);
-    }
-    plain(out, b",\"end\":\"", outcome.ending.word());
-    count(out, b",\"bytes_in\":", outcome.bytes_in);
-    count(out, b",\"bytes_out\":", outcome.bytes_out);
-    count(out, b",\"us\":", micros(outcome.total));
-    if let Some(upstream) = outcome.upstream {
-        count(out, b",\"upstream_us\":", micros(upstream));
-    }
-    out.extend_from_slice(b"}\n");
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A value whose grammar has nothing that JSON escapes: a token, a name, an address. `start` is `,"name":"`.
-fn plain(out: &mut Vec<u8>, start: &[u8], value: &str) {
-    out.extend_from_slice(start);
-    out.extend_from_slice(value.as_bytes());
-    out.push(b'"');
-}
-
-/// A number. `start` is `,"name":`.
-fn count(out: &mut Vec<u8>, start: &[u8], value: u64) {
-    out.extend_from_slice(start);
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-fn field(out: &mut Vec<u8>, start: &[u8], value: &str) {
-    out.extend_from_slice(start);
-    let fits = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f;
-    if value.bytes().all(fits) {
-        out.extend_from_slice(value.as_bytes());
-    } else {
-        for byte in value.bytes() {
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-                // Writing to a Vec does not fail.
-                other if !fits(other) => drop(write!(out, "\\u{byte:04x}")),
-                other => out.push(other),
-            }
-        }
-    }
-    out.push(b'"');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_strings() {
-        let mut out = Vec::new();
-        count(&mut out, b",\"n\":", u64::MAX);
-        field(&mut out, b",\"p\":\"", "a\"\\\n\u{1b}é");
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            ",\"n\":18446744073709551615,\"p\":\"a\\\"\\\\\\u000a\\u001bé\""
-        );
     }
 }

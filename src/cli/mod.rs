@@ -8,6 +8,8 @@ mod demo;
 mod explain;
 mod keys;
 mod log;
+mod moment;
+mod place;
 mod reload;
 mod run;
 mod telegram;
@@ -49,8 +51,8 @@ enum Verb {
     Reload(reload::Opts),
     /// Make, list, change, rotate, revoke, import and prune keys
     Keys(Box<keys::Opts>),
-    /// Show what was changed by commands, and verify the record of it
-    Log(log::Opts),
+    /// Show what was asked, by whom, and why it was refused; or who changed which key
+    Log(Box<log::Opts>),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries

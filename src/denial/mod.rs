@@ -4,6 +4,7 @@ mod ambiguity;
 mod delivery;
 mod observed;
 mod reasons;
+pub mod words;
 
 use std::num::NonZeroU64;
 

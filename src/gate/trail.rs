@@ -10,6 +10,8 @@ use crate::denial::{Denial, Observed};
 use crate::keys::key::Standing;
 use crate::keys::set::Secret;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
+use crate::policy::hours::Opening;
+use crate::policy::senders::Sender;
 
 /// What was learned of a request on the way, also when it is refused.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Trail {
     pub delivery: DeliveryResult,
     /// What would have been refused, if the key were not only observed.
     pub observed: Option<Observed>,
+    /// Who sent an update, and whether somebody was there, by the rules about senders.
+    pub judged: Option<(Sender, Opening)>,
     /// Which of a webhook's secrets proved a delivery.
     pub secret_index: Option<usize>,
 }
@@ -82,6 +86,7 @@ impl Trail {
             secret: Secret::Current,
             delivery: DeliveryResult::Forwarded,
             observed: None,
+            judged: None,
             secret_index: None,
         }
     }

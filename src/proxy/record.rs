@@ -212,6 +212,7 @@ impl Drop for Record {
             denial: self.denial,
             observed: self.trail.observed,
             delivery: self.trail.delivery,
+            judged: self.trail.judged,
             ending: self.ending,
             bytes_in,
             bytes_out,

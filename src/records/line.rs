@@ -41,6 +41,10 @@ pub struct Record<'a> {
     pub detail: Option<&'a str>,
     /// What became of a webhook delivery that was not the CRM's to say.
     pub delivery: Option<&'a str>,
+    /// Who sent an update, by the rules about senders: `expected`, `unexpected` or `blocked`.
+    pub sender: Option<&'a str>,
+    /// Whether somebody was there then: `in` or `out` of business hours.
+    pub hours: Option<&'a str>,
     /// Why it would have been refused, if its key were not merely observed.
     pub observed: Option<&'a str>,
     /// How the exchange ended.

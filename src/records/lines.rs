@@ -14,8 +14,18 @@ pub struct Lines {
     /// What is in the buffer and was not given out.
     start: usize,
     end: usize,
-    /// True while the rest of a line that is too long is passed over.
-    skipping: bool,
+    skipping: Skipping,
+}
+
+/// What is passed over up to the next line feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Skipping {
+    #[default]
+    Nothing,
+    /// The rest of a line that is too long.
+    Overlong,
+    /// The rest of a line whose beginning was not asked for.
+    Rest,
 }
 
 /// What came next.
@@ -31,14 +41,19 @@ pub enum Next<'a> {
 
 impl Default for Lines {
     fn default() -> Self {
-        Self { buffer: vec![0; CHUNK], start: 0, end: 0, skipping: false }
+        Self { buffer: vec![0; CHUNK], start: 0, end: 0, skipping: Skipping::Nothing }
     }
 }
 
 impl Lines {
-    /// Forgets what was read, for another source or another place in it.
+    /// Forgets what was read, for another source or another place in it where a line begins.
     pub fn restart(&mut self) {
-        (self.start, self.end, self.skipping) = (0, 0, false);
+        (self.start, self.end, self.skipping) = (0, 0, Skipping::Nothing);
+    }
+
+    /// The same for a place within a line, whose rest is passed over.
+    pub fn restart_within(&mut self) {
+        (self.start, self.end, self.skipping) = (0, 0, Skipping::Rest);
     }
 
     /// The next line of `source`. After the end, more may come: what has no line feed yet is kept.
@@ -53,10 +68,16 @@ impl Lines {
                 Some(found) => {
                     let (start, end) = (self.start, self.start + looked + found);
                     self.start = end + 1;
-                    if std::mem::take(&mut self.skipping) {
-                        return Ok(Next::Overlong);
+                    match std::mem::take(&mut self.skipping) {
+                        Skipping::Nothing => {
+                            return Ok(Next::Line(self.buffer.get(start..end).unwrap_or_default()));
+                        }
+                        Skipping::Overlong => return Ok(Next::Overlong),
+                        Skipping::Rest => {
+                            looked = 0;
+                            continue;
+                        }
                     }
-                    return Ok(Next::Line(self.buffer.get(start..end).unwrap_or_default()));
                 }
                 None => looked = waiting.len(),
             }
@@ -82,9 +103,10 @@ impl Lines {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        if self.skipping || self.end >= MOST_LINE {
-            self.skipping = true;
+        if self.skipping != Skipping::Nothing {
             self.end = 0;
+        } else if self.end >= MOST_LINE {
+            (self.skipping, self.end) = (Skipping::Overlong, 0);
         } else if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
@@ -146,5 +168,8 @@ mod tests {
         assert_eq!(lines.next(&mut &b"ab"[..]).unwrap(), Next::End(b"ab"));
         assert_eq!(lines.next(&mut &b"c\nd"[..]).unwrap(), Next::Line(b"abc"));
         assert_eq!(lines.next(&mut &b""[..]).unwrap(), Next::End(b"d"));
+        lines.restart_within();
+        assert_eq!(lines.next(&mut &b"ab"[..]).unwrap(), Next::End(b""));
+        assert_eq!(lines.next(&mut &b"c\nd\n"[..]).unwrap(), Next::Line(b"d"));
     }
 }

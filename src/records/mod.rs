@@ -4,6 +4,7 @@
 //! counted and passed over.
 
 pub mod files;
+pub mod follow;
 pub mod line;
 pub mod lines;
 pub mod reading;

@@ -87,6 +87,9 @@ impl Query {
     }
 }
 
+/// Who is handed each record.
+pub type Each<'e> = dyn FnMut(Found<'_>) -> ControlFlow<()> + 'e;
+
 /// Hands every record that fits `query` to `each`, oldest file first, until it breaks.
 ///
 /// Lines that are not the log's are counted, never fatal. A line that is not finished yet, at the end of the current file, is
@@ -94,82 +97,86 @@ impl Query {
 ///
 /// # Errors
 /// There is no log, or its folder cannot be read.
-pub fn read(
-    log: &Path,
-    query: &Query,
-    each: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
-) -> std::io::Result<Tally> {
+pub fn read(log: &Path, query: &Query, each: &mut Each<'_>) -> std::io::Result<Tally> {
     let Files { rotated, current, compressed } = Files::of(log)?;
-    let mut pass = Pass {
-        query,
-        each,
-        lines: Lines::default(),
-        tally: Tally { compressed: compressed.len(), ..Tally::default() },
-    };
+    let tally = Tally { compressed: compressed.len(), ..Tally::default() };
+    let mut pass = Pass { query, each, lines: Lines::default(), tally };
     let earliest = query.since.map(|since| since.before(DISORDER));
     for older in rotated.iter().filter(|older| earliest.is_none_or(|earliest| older.ended >= earliest)) {
-        let done = File::open(&older.path).and_then(|file| pass.file(file, Ends::ForGood));
-        match done {
-            Ok(ControlFlow::Break(())) => return Ok(pass.tally),
-            Ok(ControlFlow::Continue(())) => {}
-            // Retention took it in the meantime.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => pass.tally.unreadable.push(format!("{}: {error}", older.path.display())),
+        if pass.older(&older.path).is_break() {
+            return Ok(pass.tally);
         }
     }
-    if let Some(file) = current
-        && let Err(error) = pass.file(file, Ends::ForNow)
+    if let Some(mut file) = current
+        && let Err(error) = pass.file(&mut file, Ends::ForNow)
     {
         pass.tally.unreadable.push(format!("{}: {error}", log.display()));
     }
     Ok(pass.tally)
 }
 
+/// The same for a stream of lines that has no files, as from journald.
+///
+/// # Errors
+/// As the source says.
+pub fn read_stream(source: &mut impl Read, query: &Query, each: &mut Each<'_>) -> std::io::Result<Tally> {
+    let mut pass = Pass { query, each, lines: Lines::default(), tally: Tally::default() };
+    let _finished = pass.stream(source, Ends::ForGood)?;
+    Ok(pass.tally)
+}
+
 /// Whether more can be written behind a file's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ends {
+pub(super) enum Ends {
     ForGood,
     ForNow,
 }
 
-struct Pass<'q> {
-    query: &'q Query,
-    each: &'q mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
-    lines: Lines,
-    tally: Tally,
+pub(super) struct Pass<'q, 'e> {
+    pub(super) query: &'q Query,
+    pub(super) each: &'q mut Each<'e>,
+    pub(super) lines: Lines,
+    pub(super) tally: Tally,
 }
 
-impl Pass<'_> {
-    fn file(&mut self, mut file: File, ends: Ends) -> std::io::Result<ControlFlow<()>> {
-        self.lines.restart();
-        let start = self.query.since.map_or(Ok(0), |since| beginning(&mut file, since.before(DISORDER)))?;
-        file.seek(SeekFrom::Start(start))?;
-        // The search ends within a line.
-        let mut partial = start > 0;
+impl Pass<'_, '_> {
+    /// A file that is written no more. That it cannot be read is noted.
+    pub(super) fn older(&mut self, path: &Path) -> ControlFlow<()> {
+        match File::open(path).and_then(|mut file| self.file(&mut file, Ends::ForGood)) {
+            Ok(flow) => return flow,
+            // Retention took it in the meantime.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => self.tally.unreadable.push(format!("{}: {error}", path.display())),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn file(&mut self, file: &mut File, ends: Ends) -> std::io::Result<ControlFlow<()>> {
+        let place = self.query.since.map_or(Ok(0), |since| beginning(file, since.before(DISORDER)))?;
+        file.seek(SeekFrom::Start(place))?;
+        if place == 0 {
+            self.lines.restart()
+        } else {
+            self.lines.restart_within()
+        }
+        self.stream(file, ends)
+    }
+
+    pub(super) fn stream(&mut self, source: &mut impl Read, ends: Ends) -> std::io::Result<ControlFlow<()>> {
         loop {
-            let (line, is_last) = match self.lines.next(&mut file)? {
+            let (line, is_last) = match self.lines.next(source)? {
                 Next::Line(line) => (line, false),
                 Next::Overlong => {
                     self.tally.lines += 1;
                     self.tally.overlong += 1;
-                    partial = false;
                     continue;
                 }
                 Next::End(rest) => (rest, true),
             };
-            let unfinished = is_last && (line.is_empty() || ends == Ends::ForNow);
-            if !std::mem::take(&mut partial) && !unfinished {
+            if !is_last || (ends == Ends::ForGood && !line.is_empty()) {
                 self.tally.lines += 1;
-                if self.query.may_fit(line) {
-                    match Record::of(line) {
-                        Err(_) => self.tally.broken += 1,
-                        Ok(record) if !self.query.fits(&record) => {}
-                        Ok(record) => {
-                            if (self.each)(Found { record, line }).is_break() {
-                                return Ok(ControlFlow::Break(()));
-                            }
-                        }
-                    }
+                if judge(line, self.query, self.each, &mut self.tally).is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
             }
             if is_last {
@@ -177,6 +184,18 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+fn judge(line: &[u8], query: &Query, each: &mut Each<'_>, tally: &mut Tally) -> ControlFlow<()> {
+    if !query.may_fit(line) {
+        return ControlFlow::Continue(());
+    }
+    match Record::of(line) {
+        Err(_) => tally.broken += 1,
+        Ok(record) if !query.fits(&record) => {}
+        Ok(record) => return each(Found { record, line }),
+    }
+    ControlFlow::Continue(())
 }
 
 /// A place in the file before which every line was written before `earliest`, by halving. Near enough, not exact.

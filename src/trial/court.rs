@@ -19,15 +19,11 @@ use crate::denial::{Ambiguity, Denial, Observed};
 use crate::gate::{Gate, Judged, Settled, Trail, Unproved};
 use crate::keys::key::{Key, KeyId};
 use crate::keys::set::KeySet;
-use crate::keys::state::KeyStates;
 use crate::limits::failures::Failures;
 use crate::limits::rate::{Per, Rate};
-use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::policy::scope::ScopeName;
-use crate::proxy::lifeline::Lifelines;
 use crate::reload::Workshop;
-use crate::telegram::watch::Watch;
 
 /// A host that is in no network (RFC 6761 section 6.4); no rule looks at it.
 const HOST: HeaderValue = HeaderValue::from_static("gateway.invalid");
@@ -148,17 +144,7 @@ impl Court {
     /// [`CourtError`].
     pub fn new(config: &Config, keys: &[Key]) -> Result<Self, CourtError> {
         let clock = ManualClock::at(WallTime::default()).clock();
-        let failures = Arc::new(Failures::new(1, &clock));
-        let metrics = Metrics::new(failures, 0, &clock)?;
-        let workshop = Workshop {
-            states: Arc::new(KeyStates::new(&clock)),
-            lifelines: Lifelines::new(metrics.revocation.clone(), &clock),
-            telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
-            metrics,
-            seen: dashmap::DashMap::new(),
-            senders: Arc::default(),
-            clock: clock.clone(),
-        };
+        let workshop = Workshop::apart(&clock)?;
         let nonce = nonce()?;
         let mut stand_ins = HashMap::with_capacity(keys.len());
         let keys = keys.iter().enumerate().map(|(at, key)| {

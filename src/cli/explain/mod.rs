@@ -1,5 +1,7 @@
 //! `sidelock explain`: what the gate would say to a request, step by step, and what would have to change.
 
+mod past;
+
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -8,11 +10,13 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::keys::find_key;
-use super::terminal::plain;
+use super::moment::When;
+use super::terminal::{json_plain, plain};
 use super::{Failure, show, tally};
 use crate::clock::{Clock, WallTime};
+use crate::config::Config;
 use crate::config::environment::Environment;
-use crate::config::load::{Loaded, load};
+use crate::config::load::load;
 use crate::keys::key::Key;
 use crate::trial::advice::advice;
 use crate::trial::court::{Asker, Body, Court, Judgement, Question, Verdict};
@@ -25,10 +29,10 @@ const MOST_BODY: u64 = 16 * 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Opts {
     /// The method, as GET
-    #[arg(value_name = "METHOD", required = true)]
+    #[arg(value_name = "METHOD", required_unless_present = "request_id")]
     method: Option<Method>,
     /// The path, and a query if it matters
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present = "request_id")]
     path: Option<String>,
     /// Whose key is presented; nobody's without it
     #[arg(long, value_name = "ID|TITLE")]
@@ -38,60 +42,66 @@ pub(super) struct Opts {
     from: IpAddr,
     /// When it comes, as 2027-02-20T10:00:00Z; now without it
     #[arg(long, value_name = "TIME")]
-    at: Option<At>,
+    at: Option<When>,
     /// Its body, where that decides
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
     /// The body's Content-Type
     #[arg(long, value_name = "TYPE", requires = "body", default_value = "application/json")]
     content_type: HeaderValue,
+    /// A past request instead, out of the access log: its id, as its answer had it in X-Request-Id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "path", "key", "from", "body", "content_type"])]
+    request_id: Option<String>,
+    /// Another log than the configured one, with its rotated files; - for stdin
+    #[arg(long, value_name = "FILE", requires = "request_id")]
+    file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A moment, as typed.
-#[derive(Clone, Copy, Debug)]
-struct At(WallTime);
-
-impl std::str::FromStr for At {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let moment: jiff::Timestamp =
-            text.parse().map_err(|_| "expected a moment such as '2027-02-20T10:00:00Z'")?;
-        Ok(Self(WallTime::from_unix_millis(moment.as_millisecond())))
+pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
+    let now = Clock::system().wall();
+    let at = opts.at.and_then(|at| at.from(now)).unwrap_or(now);
+    match (&opts.request_id, &opts.method, &opts.path) {
+        (Some(id), _, _) => past::run(path, id, opts.file.as_deref(), at, opts.json),
+        (None, Some(method), Some(target)) => asked(path, (method, target), at, opts),
+        (None, _, _) => Err(Failure::Failed("name a method and a path".to_owned())),
     }
 }
 
-pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
+fn asked(path: &Path, (method, target): (&Method, &str), at: WallTime, opts: &Opts) -> Result<(), Failure> {
     let loading = load(path, &Environment::Unread);
     let Some(loaded) = &loading.loaded else {
         show(&loading);
         return Err(Failure::Mistakes(tally(&loading)));
     };
-    let court = court(loaded)?;
-    let (Some(method), Some(target)) = (&opts.method, &opts.path) else {
-        return Err(Failure::Failed("name a method and a path".to_owned()));
-    };
-    let key = opts.key.as_deref().map(|named| find_key(&loaded.keys.keys, named)).transpose()?;
-    let key = key.map(|(_, key)| key);
+    let keys = &loaded.keys.keys;
+    let court = court(&loaded.config, keys)?;
+    let key = opts.key.as_deref().map(|named| find_key(keys, named)).transpose()?;
     // Nothing is hidden in the body of a request that has none.
     let has_none = matches!(*method, Method::GET | Method::HEAD).then(Vec::new);
     let body = opts.body.as_deref().map(read_body).transpose()?.or(has_none);
     let question = Question {
         method,
         target,
-        asker: key.map_or(Asker::Stranger, |key| Asker::Key(&key.id)),
+        asker: key.map_or(Asker::Stranger, |(_, key)| Asker::Key(&key.id)),
         from: opts.from,
-        at: opts.at.map_or_else(|| Clock::system().wall(), |At(at)| at),
+        at,
         body: body.as_deref().map(|bytes| Body { bytes, content_type: &opts.content_type }),
     };
-    Explanation::of(&court, &question, key).print(opts.json)
+    let explanation = Explanation::of(&court, &question);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if opts.json {
+        writeln!(out, "{}", json_plain(&explanation.json().to_string()))?;
+    } else {
+        explanation.text(&mut out)?;
+    }
+    Ok(out.flush()?)
 }
 
-fn court(loaded: &Loaded) -> Result<Court, Failure> {
-    Court::new(&loaded.config, &loaded.keys.keys).map_err(|error| Failure::Failed(error.to_string()))
+fn court(config: &Config, keys: &[Key]) -> Result<Court, Failure> {
+    Court::new(config, keys).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -106,35 +116,26 @@ fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
 /// A judgement in words.
 struct Explanation<'a> {
     question: &'a Question<'a>,
-    key: Option<&'a Key>,
     judgement: Judgement,
     steps: Vec<Step>,
     advice: Vec<String>,
 }
 
 impl<'a> Explanation<'a> {
-    fn of(court: &'a Court, question: &'a Question<'a>, key: Option<&'a Key>) -> Self {
+    fn of(court: &'a Court, question: &'a Question<'a>) -> Self {
         let judgement = court.judge(question);
         let steps = walk(court, question, &judgement);
         let advice = advice(court, question, &judgement);
-        Self { question, key, judgement, steps, advice }
-    }
-
-    fn print(&self, as_json: bool) -> Result<(), Failure> {
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        if as_json {
-            writeln!(out, "{}", self.json())?;
-        } else {
-            self.text(&mut out)?;
-        }
-        Ok(out.flush()?)
+        Self { question, judgement, steps, advice }
     }
 
     fn text(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let Question { method, target, from, at, .. } = self.question;
-        let who = self
-            .key
-            .map_or_else(|| "without a key".to_owned(), |key| format!("with key {}", key.id.as_str()));
+        let Question { method, target, asker, from, at, .. } = self.question;
+        let who = match asker {
+            Asker::Stranger => "without a key".to_owned(),
+            Asker::Unknown => "with a key that nobody knows".to_owned(),
+            Asker::Key(id) => format!("with key {}", id.as_str()),
+        };
         writeln!(out, "{method} {} {who} from {from} at {}\n", plain(target), at.rfc3339())?;
         for Step { name, finding, by } in &self.steps {
             let mark = match finding {
@@ -145,11 +146,12 @@ impl<'a> Explanation<'a> {
             };
             writeln!(out, "  {mark:<8}  {:<12} {}", name.word().replace('_', " "), plain(by))?;
         }
-        writeln!(out, "\n{}", plain(&self.conclusion()))?;
+        writeln!(out, "\n{}", plain(&self.outcome()))?;
         self.advice.iter().try_for_each(|sentence| writeln!(out, "  - {}", plain(sentence)))
     }
 
-    fn conclusion(&self) -> String {
+    /// The verdict in a line.
+    fn outcome(&self) -> String {
         match &self.judgement.verdict {
             Verdict::Allowed { observed: Some(observed), .. } => {
                 format!("allowed, and counted as observed: {}", observed.reason())
@@ -165,7 +167,7 @@ impl<'a> Explanation<'a> {
     }
 
     fn json(&self) -> Value {
-        let Question { method, target, from, at, .. } = self.question;
+        let Question { method, target, asker, from, at, .. } = self.question;
         let (allowed, denial, scope, observed) = match &self.judgement.verdict {
             Verdict::Allowed { scope, observed } => (Some(true), None, scope.as_ref(), *observed),
             Verdict::Refused(denial) => (Some(false), Some(*denial), None, None),
@@ -179,7 +181,7 @@ impl<'a> Explanation<'a> {
         json!({
             "method": method.as_str(),
             "path": target,
-            "key": self.key.map(|key| key.id.as_str()),
+            "key": if let Asker::Key(id) = asker { Some(id.as_str()) } else { None },
             "from": from.to_string(),
             "at": at.rfc3339(),
             "allowed": allowed,
