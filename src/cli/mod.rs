@@ -1,7 +1,8 @@
 //! The command line: a file per verb, each with its `Opts` and `run`. Data on stdout, talk on stderr; only here an exit
 //! code is chosen.
 //!
-//! Exit codes: 0 done; 1 it did not work; 2 wrong usage, or files with mistakes; 3 `check --strict` found warnings.
+//! Exit codes: 0 done; 1 it did not work; 2 wrong usage, or files with mistakes; 3 `check --strict` found warnings,
+//! or requests that would be judged otherwise.
 
 mod check;
 mod demo;

@@ -346,10 +346,9 @@ impl<'a> Walk<'a> {
             Whose::Own => "the key's own",
             Whose::Default => "[limits] per_key",
         };
+        let failures = self.court.failure_rate();
         format!(
-            "{rate} ({whose}): how much of it is left, only the running gateway knows; likewise of {} refused \
-             credentials per address",
-            self.court.failure_rate()
+            "{rate} ({whose}): only the running gateway knows what is left of it, and of {failures} refusals per address"
         )
     }
 
