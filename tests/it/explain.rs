@@ -216,6 +216,13 @@ fn what_decided_and_what_would_have_to_change() {
         ("passed", "203.0.113.7 is in 203.0.113.0/24 of the key's allow_from")
     );
 
+    // The address is the client's own, also where the gateway would ask a proxy for it.
+    let config = std::fs::read_to_string(office.path("sidelock.toml")).unwrap();
+    let proxies = "[client_address]\ntrusted_proxies = [\"203.0.113.0/24\"]\n";
+    std::fs::write(office.path("sidelock.toml"), config + proxies).unwrap();
+    let near = explain(&["GET", "/api/x", "--key", "office", "--from", "203.0.113.7"]);
+    assert_eq!(near["allowed"], true, "{near}");
+
     let gone = explain(&["GET", "/api/x", "--key", "gone"]);
     assert!(step(&gone, "key").1.contains("was revoked (leaked)"), "{gone}");
     assert_eq!(explain(&["GET", "/api/x"])["reason"], "missing");
