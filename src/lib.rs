@@ -29,11 +29,12 @@ pub mod keys;
 
 pub mod outcome;
 
-// 7 and 8: the decision, in order; the record
+// 7 and 8: the decision, in order; the record, and how it is read back
 pub mod access_log;
 pub mod gate;
 
 pub mod metrics;
+pub mod records;
 
 // 9: text to the types above; the record of who changed what
 pub mod changes;
@@ -48,8 +49,9 @@ pub mod proxy;
 
 pub mod reload;
 
-// 13: composition
+// 13: composition; the gate asked without a process
 pub mod server;
+pub mod trial;
 
 // 14: a file per verb
 pub mod cli;

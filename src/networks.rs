@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 /// A set of CIDR networks. IPv4 lives in its mapped IPv6 range, so that one order holds for both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,18 @@ impl Networks {
     /// True if no address is in the set.
     pub const fn is_empty(&self) -> bool {
         self.ranges.is_empty()
+    }
+
+    /// The fewest networks that make up the set, in ascending order. Those that were written down may have been merged.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> {
+        self.ranges.iter().flat_map(|(first, last)| {
+            let (first, last) = (Ipv6Addr::from_bits(*first), Ipv6Addr::from_bits(*last));
+            let nets: Vec<IpNet> = match (first.to_ipv4_mapped(), last.to_ipv4_mapped()) {
+                (Some(first), Some(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
+                (_, _) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),
+            };
+            nets
+        })
     }
 
     /// Membership.
@@ -94,6 +106,8 @@ mod tests {
             assert_eq!(own.contains(ip.parse().unwrap()), inside, "{ip}");
         }
         assert!(both.contains("9.1.1.1".parse().unwrap()) && both.ranges.len() == 2);
+        let nets: Vec<String> = set.nets().map(|net| net.to_string()).collect();
+        assert_eq!(nets, ["10.0.0.0/7", "2001:db8::/32"]);
         assert!(!Networks::default().contains("10.0.0.1".parse().unwrap()));
     }
 

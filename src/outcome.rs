@@ -10,7 +10,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
-use crate::denial::Denial;
+use crate::denial::{Denial, Observed};
 use crate::keys::set::Holder;
 use crate::keys::state::CLASSES;
 use crate::policy::hours::Opening;
@@ -134,8 +134,12 @@ pub struct Outcome<'a> {
     pub status: Option<StatusCode>,
     /// Why it was refused.
     pub denial: Option<Denial>,
+    /// What would have been refused, if the key were not only observed.
+    pub observed: Option<Observed>,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
+    /// Who sent an update, and whether somebody was there, by the rules about senders.
+    pub judged: Option<(Sender, Opening)>,
     /// How it ended.
     pub ending: Ending,
     /// Body bytes from the client.
@@ -258,6 +262,12 @@ impl RequestId {
     /// The id as a header's value.
     pub fn header_value(&self) -> HeaderValue {
         HeaderValue::from_bytes(&self.0).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    }
+
+    /// A number that is the same for the same id, and for no two ids in a row near another: for drawing samples.
+    pub fn draw(&self) -> u32 {
+        let first = self.0.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        u32::try_from(first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).unwrap_or_default()
     }
 
     /// The id's text.

@@ -1,15 +1,19 @@
 //! The command line: a file per verb, each with its `Opts` and `run`. Data on stdout, talk on stderr; only here an exit
 //! code is chosen.
 //!
-//! Exit codes: 0 done; 1 it did not work; 2 wrong usage, or files with mistakes; 3 `check --strict` found warnings.
+//! Exit codes: 0 done; 1 it did not work; 2 wrong usage, or files with mistakes; 3 `check --strict` found warnings,
+//! or requests that would be judged otherwise.
 
 mod addresses;
 mod asking;
 mod bans;
 mod check;
 mod demo;
+mod explain;
 mod keys;
 mod log;
+mod moment;
+mod place;
 mod reload;
 mod run;
 mod telegram;
@@ -45,6 +49,8 @@ enum Verb {
     Run(run::Opts),
     /// Show every mistake in the configuration and the key file
     Check(check::Opts),
+    /// Tell step by step what would become of a request, and what would have to change
+    Explain(Box<explain::Opts>),
     /// Make the running process look at its files now, and say what came of it
     Reload(reload::Opts),
     /// Make, list, change, rotate, revoke, import and prune keys
@@ -53,8 +59,8 @@ enum Verb {
     Addresses(addresses::Opts),
     /// Show, make and lift bans of addresses
     Bans(bans::Opts),
-    /// Show what was changed by commands, and verify the record of it
-    Log(log::Opts),
+    /// Show what was asked, by whom, and why it was refused; or who changed which key
+    Log(Box<log::Opts>),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries
@@ -99,6 +105,7 @@ pub fn main() -> ExitCode {
         Verb::Run(opts) => run::run(&find(config), &opts),
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
+        Verb::Explain(opts) => explain::run(&find(config), &opts),
         Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),
         Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),

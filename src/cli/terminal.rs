@@ -10,16 +10,43 @@ use super::{Failure, say};
 pub(super) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        let odd = character.is_control()
-            || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-        if odd {
+        if is_odd(character) {
             out.push_str(&format!("\\u{{{:x}}}", u32::from(character)));
         } else {
             out.push(character);
         }
     }
     out
+}
+
+fn is_odd(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// JSON with the same characters escaped as JSON does it: it means what it meant.
+pub(super) fn json_plain(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_odd(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// `text` in at most `width` characters.
+pub(super) fn short(text: &str, width: usize) -> String {
+    match text.char_indices().nth(width) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+    }
 }
 
 /// Asks, if there is someone to ask; without a terminal the answer is yes, for the command was typed by a script.
@@ -55,6 +82,16 @@ mod tests {
     fn nothing_steers_the_terminal() {
         assert_eq!(plain("Zoë \"1\""), "Zoë \"1\"");
         assert_eq!(plain("a\u{1b}[2J\u{202e}b\n"), "a\\u{1b}[2J\\u{202e}b\\u{a}");
+    }
+
+    #[test]
+    fn json_stays_what_it_is() {
+        let json = "{\"a\":\"\u{9b}2J\u{202e}é\u{e0001}\"}";
+        let told = json_plain(json);
+        assert_eq!(told, "{\"a\":\"\\u009b2J\\u202eé\\udb40\\udc01\"}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&told), read(json));
+        assert_eq!((short("abc", 3), short("äbcd", 3)), ("abc".to_owned(), "äb…".to_owned()));
     }
 
     #[test]

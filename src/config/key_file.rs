@@ -11,7 +11,7 @@ use super::source::{Report, Source};
 use super::units::Span;
 use super::{Names, scopes};
 use crate::credential::api_key::KeyDigest;
-use crate::keys::key::{About, Ends, Key, KeyId, Previous, Standing, Title};
+use crate::keys::key::{About, Ends, Key, KeyId, Mode, Previous, Standing, Title};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{ScopeName, ScopeSet};
 
@@ -87,20 +87,21 @@ impl<'r, 's> KeyReader<'r, 's> {
         let id = section.required("id").and_then(|value| self.id(value));
         let title = section.required("title").and_then(|value| title(value));
         let digest = section.required("digest").and_then(|value| self.digest(value));
-        let (scopes, scope_names) =
-            section.required("scopes").map(|value| self.scopes(value)).unwrap_or_default();
+        let standing = self.standing(&section, id.as_ref());
+        let scopes = match standing {
+            Standing::Live | Standing::Revoked => section.required("scopes"),
+            Standing::Decoy => section.get("scopes"),
+        };
+        let (scopes, scope_names) = scopes.map(|value| self.scopes(value)).unwrap_or_default();
         let created = section.get("created").and_then(|value| value.moment());
         let expires = section.get("expires").and_then(|value| value.moment());
         let allow_from =
             section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
         let credential = scopes::credential(&section, &self.known.credentials);
         let rate = section.get("rate").and_then(|value| value.parse());
-        let revoked = section.get("revoked").and_then(|value| value.truth());
-        if revoked == Some(true) {
-            self.revoked.extend(id.clone());
-        }
+        let mode = self.mode(&section, standing);
         let previous = self.previous(section.section("previous"));
-        let about = about(&section, revoked == Some(true));
+        let about = about(&section, standing);
         section.finish();
         Some(Key {
             id: id?,
@@ -113,10 +114,48 @@ impl<'r, 's> KeyReader<'r, 's> {
             allow_from: Allowlist::new(allow_from),
             credential,
             rate,
-            standing: if revoked == Some(true) { Standing::Revoked } else { Standing::Live },
+            mode,
+            standing,
             previous,
             about,
         })
+    }
+
+    /// `decoy` and `revoked`. What is marked as revoked is remembered whatever else is wrong.
+    fn standing(&mut self, section: &Section<'r, 's>, id: Option<&KeyId>) -> Standing {
+        let decoy = section.get("decoy").and_then(|value| value.truth()) == Some(true);
+        let revoked = section.get("revoked").and_then(|value| value.truth()) == Some(true);
+        if revoked {
+            self.revoked.extend(id.cloned());
+        }
+        match (decoy, revoked) {
+            (true, _) => Standing::Decoy,
+            (false, true) => Standing::Revoked,
+            (false, false) => Standing::Live,
+        }
+    }
+
+    /// Whoever forgets an observed key has one without limits: each is worth a warning.
+    fn mode(&self, section: &Section<'r, 's>, standing: Standing) -> Mode {
+        let Some(value) = section.get("mode") else { return Mode::Enforce };
+        match value.text() {
+            Some("enforce") | None => Mode::Enforce,
+            Some("observe") => {
+                if standing == Standing::Live {
+                    let help = "what its scopes, its allow_from and its rate would refuse passes, and is counted in \
+                                sidelock_observed_total; delete this line to enforce them";
+                    let message = "this key is observed: its own limits are not enforced";
+                    self.reading.warning(value.span(), message, Some(help.to_owned()));
+                }
+                Mode::Observe
+            }
+            Some(_) => {
+                let help = "'enforce' refuses what the key may not do, 'observe' counts it and lets it pass";
+                let message = "expected 'enforce' or 'observe'";
+                self.reading.error(value.span(), message, Some(help.to_owned()));
+                Mode::Enforce
+            }
+        }
     }
 
     /// `previous = { digest = "…", until = … }` or `{ digest = "…", overlap = "24h" }`.
@@ -190,7 +229,7 @@ impl<'r, 's> KeyReader<'r, 's> {
 }
 
 /// What is there for people. A revocation that is told but not made is worth a warning: the key still opens.
-fn about(section: &Section<'_, '_>, revoked: bool) -> Option<Box<About>> {
+fn about(section: &Section<'_, '_>, standing: Standing) -> Option<Box<About>> {
     let about = About {
         owner: section.get("owner").and_then(line),
         note: section.get("note").and_then(|value| value.text()).map(Box::from),
@@ -200,7 +239,7 @@ fn about(section: &Section<'_, '_>, revoked: bool) -> Option<Box<About>> {
         revoked_reason: section.get("revoked_reason").and_then(line),
     };
     let told = section.get("revoked_at").or_else(|| section.get("revoked_reason"));
-    if let Some(told) = told.filter(|_| !revoked) {
+    if let Some(told) = told.filter(|_| standing == Standing::Live) {
         let help = "add 'revoked = true', or delete this line if the key is meant to work".to_owned();
         section.reading().warning(told.span(), "without 'revoked = true' this key is in use", Some(help));
     }

@@ -83,6 +83,11 @@ pub fn load_still(path: &Path, environment: &Environment, named: &[PathBuf]) -> 
 
 /// Reads the configuration and the key file that it names.
 pub fn load(path: &Path, environment: &Environment) -> Loading {
+    load_with(path, environment, None)
+}
+
+/// Reads the configuration, and `other` in place of the key file that it names.
+pub fn load_with(path: &Path, environment: &Environment, other: Option<&Path>) -> Loading {
     let mut loading = Loading {
         sources: Vec::new(),
         report: Report::default(),
@@ -103,6 +108,7 @@ pub fn load(path: &Path, environment: &Environment) -> Loading {
     loading.sources.push(source);
     loading.sources.extend(sources);
     loading.named_files = named_files;
+    let keys = other.map(Path::to_owned).or(keys);
     loading.key_path.clone_from(&keys);
     // Also below a configuration with mistakes: all of them are shown at once.
     let keys = match &keys {

@@ -4,11 +4,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// `500ms`, `10s`, `5min`, `1h`, `90d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
 /// `8192`, `16KiB`, `100MiB`, `1GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
 /// Not a duration.
@@ -65,6 +65,16 @@ impl FromStr for Size {
     }
 }
 
+impl std::fmt::Display for Size {
+    /// In the largest unit that needs no fraction, as it would be read back.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let fits = |(length, _): &&(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*length);
+        let (length, unit) = units.iter().find(fits).unwrap_or(&(1, ""));
+        write!(f, "{}{unit}", self.0 / length)
+    }
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -83,6 +93,9 @@ mod tests {
         assert_eq!("16KiB".parse(), Ok(Size(16_384)));
         for text in ["500ms", "10s", "90min", "25h", "90d", "0ms"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        for text in ["0", "1000", "4KiB", "256MiB", "10GiB", "1025KiB"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
         }
         for bad in ["", "s", "10", "10x", "-1s", "1.5h", "99999999999999999999d"] {
             assert_eq!(bad.parse::<Span>(), Err(SpanError), "{bad}");

@@ -1,6 +1,6 @@
 //! Where clients put the key: exactly one credential in all these places together, or the request is refused.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::denial::{Ambiguity, Denial};
 use crate::request_head::fields::{ListedNames, same_name};
@@ -113,6 +113,13 @@ impl Places {
         let (place, header, value) = found.ok_or(Denial::CredentialMissing)?;
         let text = self.after_scheme(place, value).ok_or(Denial::CredentialMalformed)?;
         Ok(Presented { header, text })
+    }
+
+    /// A field that presents `text` where clients put it first; `None` if it cannot stand in one.
+    pub fn present(&self, text: &str) -> Option<(HeaderName, HeaderValue)> {
+        let Place { header, scheme } = self.places.first()?;
+        let scheme = scheme.as_ref().map_or_else(String::new, |scheme| format!("{scheme} "));
+        Some((header.clone(), HeaderValue::from_str(&format!("{scheme}{text}")).ok()?))
     }
 
     /// The text after one of the schemes that this header may have; the whole value where it needs none.

@@ -2,8 +2,11 @@
 
 mod ambiguity;
 mod delivery;
+mod observed;
+mod reasons;
 mod reply;
-mod words;
+mod told;
+pub mod words;
 
 use std::num::NonZeroU64;
 
@@ -11,6 +14,9 @@ use http::StatusCode;
 
 pub use ambiguity::Ambiguity;
 pub use delivery::DeliveryFault;
+pub use observed::Observed;
+use reasons::OWN_REASONS;
+pub use reasons::REASONS;
 pub use reply::ReplyFault;
 
 /// Why a request was refused, or could not be answered by the CRM.
@@ -38,6 +44,8 @@ pub enum Denial {
     CredentialExpired,
     /// The right key, revoked.
     CredentialRevoked,
+    /// The text of a decoy, which only a thief has. To the client it is [`Self::CredentialUnknown`].
+    CredentialDecoy,
     /// A webhook delivery that was not believed.
     Delivery(DeliveryFault),
     /// Too many refused credentials from this address; the time is until the next attempt is looked at.
@@ -93,55 +101,6 @@ impl RetryAfter {
     }
 }
 
-/// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 26] = [
-    "ambiguous",
-    "method",
-    "expectation",
-    "target_too_long",
-    "missing",
-    "malformed",
-    "unknown",
-    "expired",
-    "revoked",
-    "too_many_failures",
-    "address",
-    "scope",
-    "scope_never",
-    "scope_unread",
-    "rate",
-    "body_too_large",
-    "body_too_slow",
-    "body_broken",
-    "overloaded",
-    "upstream_unreachable",
-    "upstream_connect_timeout",
-    "upstream_timeout",
-    "upstream_broken",
-    "webhook_under_way",
-    "reply_unreadable",
-    "banned",
-];
-
-/// Every value of [`Denial::reason`], in the order of [`Denial::index`].
-pub const REASONS: [&str; OWN_REASONS.len() + DeliveryFault::ALL.len()] = all_reasons();
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which refuses an index out of range")]
-const fn all_reasons() -> [&'static str; OWN_REASONS.len() + DeliveryFault::ALL.len()] {
-    let mut all = [""; OWN_REASONS.len() + DeliveryFault::ALL.len()];
-    let mut at = 0;
-    while at < OWN_REASONS.len() {
-        all[at] = OWN_REASONS[at];
-        at += 1;
-    }
-    let mut at = 0;
-    while at < DeliveryFault::ALL.len() {
-        all[OWN_REASONS.len() + at] = DeliveryFault::ALL[at].reason();
-        at += 1;
-    }
-    all
-}
-
 impl From<DeliveryFault> for Denial {
     fn from(fault: DeliveryFault) -> Self {
         Self::Delivery(fault)
@@ -177,8 +136,9 @@ impl Denial {
             Self::UpstreamTimeout => 21,
             Self::UpstreamBroken => 22,
             Self::DeliveryUnderWay => 23,
-            Self::ReplyUnreadable(_) => 24,
-            Self::AddressBanned(_) => 25,
+            Self::CredentialDecoy => 24,
+            Self::ReplyUnreadable(_) => 25,
+            Self::AddressBanned(_) => 26,
         }
     }
 
@@ -203,6 +163,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
             Self::AddressBanned(_)
             | Self::AddressNotAllowed
@@ -246,6 +207,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::TooManyFailures(_) => true,
             Self::Ambiguous(_)
@@ -288,6 +250,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::AddressNotAllowed
             | Self::ScopeMissing
@@ -314,6 +277,7 @@ impl Denial {
             | Self::CredentialUnknown
             | Self::CredentialExpired
             | Self::CredentialRevoked
+            | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::TooManyFailures(_)
             | Self::AddressBanned(_)
@@ -357,11 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_tell_malformed_from_unknown() {
-        let (a, b) = (Denial::CredentialMalformed, Denial::CredentialUnknown);
-        assert_eq!(
-            (a.slug(), a.title(), a.advice(), a.status()),
-            (b.slug(), b.title(), b.advice(), b.status())
-        );
+    fn a_stranger_cannot_tell_malformed_nor_a_decoy_from_unknown() {
+        let told = |it: Denial| {
+            let facts = (it.is_authentication_failure(), it.retry_after(), it.closes_connection());
+            (it.slug(), it.title(), it.advice(), it.status(), facts)
+        };
+        let unknown = told(Denial::CredentialUnknown);
+        assert_eq!([Denial::CredentialMalformed, Denial::CredentialDecoy].map(told), [unknown, unknown]);
     }
 }

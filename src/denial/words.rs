@@ -1,117 +1,81 @@
-//! What the client hears of a refusal. Nothing of its input stands in it.
+//! What the words of the access log mean, for the operator: plainer than what strangers are told.
 
-use super::Denial;
+use super::{Ambiguity, DeliveryFault, Denial, OWN_REASONS, REASONS, ReplyFault, RetryAfter};
 
-impl Denial {
-    /// The last part of the problem's `type` (RFC 9457 section 3.1.1). Malformed and unknown share one, so that a
-    /// stranger cannot tell them apart.
-    pub const fn slug(self) -> &'static str {
-        match self {
-            Self::Ambiguous(_) => "ambiguous-request",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::ExpectationUnknown => "expectation-failed",
-            Self::TargetTooLong => "target-too-long",
-            Self::CredentialMissing => "credential-missing",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
-                "credential-not-accepted"
-            }
-            Self::CredentialExpired => "key-expired",
-            Self::CredentialRevoked => "key-revoked",
-            Self::TooManyFailures(_) => "too-many-failures",
-            Self::AddressBanned(_) => "address-banned",
-            Self::AddressNotAllowed => "address-not-allowed",
-            Self::ScopeMissing => "scope-missing",
-            Self::ScopeNever => "never-allowed",
-            Self::ScopeUnread => "body-unread",
-            Self::RateLimited(_) => "rate-limited",
-            Self::BodyTooLarge => "body-too-large",
-            Self::BodyTooSlow => "body-too-slow",
-            Self::BodyBroken => "body-broken",
-            Self::Overloaded => "overloaded",
-            Self::DeliveryUnderWay => "delivery-under-way",
-            Self::UpstreamUnreachable => "upstream-unreachable",
-            Self::UpstreamConnectTimeout => "upstream-connect-timeout",
-            Self::UpstreamTimeout => "upstream-timeout",
-            Self::UpstreamBroken => "upstream-broken",
-            Self::ReplyUnreadable(_) => "reply-unreadable",
-        }
+const SOON: RetryAfter = RetryAfter(std::num::NonZeroU64::MIN);
+
+/// One of each that is not a [`DeliveryFault`], in the order of [`Denial::index`].
+const OWN: [Denial; OWN_REASONS.len()] = [
+    Denial::Ambiguous(Ambiguity::Syntax),
+    Denial::MethodNotAllowed,
+    Denial::ExpectationUnknown,
+    Denial::TargetTooLong,
+    Denial::CredentialMissing,
+    Denial::CredentialMalformed,
+    Denial::CredentialUnknown,
+    Denial::CredentialExpired,
+    Denial::CredentialRevoked,
+    Denial::TooManyFailures(SOON),
+    Denial::AddressNotAllowed,
+    Denial::ScopeMissing,
+    Denial::ScopeNever,
+    Denial::ScopeUnread,
+    Denial::RateLimited(SOON),
+    Denial::BodyTooLarge,
+    Denial::BodyTooSlow,
+    Denial::BodyBroken,
+    Denial::Overloaded,
+    Denial::UpstreamUnreachable,
+    Denial::UpstreamConnectTimeout,
+    Denial::UpstreamTimeout,
+    Denial::UpstreamBroken,
+    Denial::DeliveryUnderWay,
+    Denial::CredentialDecoy,
+    Denial::ReplyUnreadable(ReplyFault::Kind),
+    Denial::AddressBanned(SOON),
+];
+
+/// The refusal whose [`reason`](Denial::reason) is `word`, less its details; `None` for a word of another version.
+pub fn of_reason(word: &str) -> Option<Denial> {
+    let index = REASONS.iter().position(|reason| *reason == word)?;
+    let own = OWN.get(index).copied();
+    own.or_else(|| DeliveryFault::ALL.get(index - OWN.len()).copied().map(Denial::Delivery))
+}
+
+/// A [`reason`](Denial::reason) and its `detail` in a sentence without an end; the word itself if it is not known.
+pub fn meaning(reason: &str, detail: Option<&str>) -> String {
+    let told = match of_reason(reason) {
+        None => reason.to_owned(),
+        // Strangers hear the same of these three.
+        Some(Denial::CredentialMalformed) => "The credential is mistyped, or not one of ours".to_owned(),
+        Some(Denial::CredentialUnknown) => "No key has this credential".to_owned(),
+        Some(Denial::CredentialDecoy) => "The key is a decoy: whoever presents it has stolen it".to_owned(),
+        Some(Denial::Delivery(fault)) => format!("The delivery was not believed: {fault}"),
+        Some(denial) => denial.title().to_owned(),
+    };
+    match detail {
+        None => told,
+        Some(detail) => format!("{told} ({})", detail.replace('_', " ")),
     }
+}
 
-    /// What happened, in a few words.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Ambiguous(_) => "The request can be read in more than one way",
-            Self::MethodNotAllowed => "This method is not served here",
-            Self::ExpectationUnknown => "This expectation is not known here",
-            Self::TargetTooLong => "The request target is too long",
-            Self::CredentialMissing => "A credential is needed",
-            Self::CredentialMalformed | Self::CredentialUnknown | Self::Delivery(_) => {
-                "The credential was not accepted"
-            }
-            Self::CredentialExpired => "The key has expired",
-            Self::CredentialRevoked => "The key was revoked",
-            Self::TooManyFailures(_) => "Too many refused credentials from this address",
-            Self::AddressBanned(_) => "Too many unknown keys came from this address",
-            Self::AddressNotAllowed => "This address may not do this",
-            Self::ScopeMissing => "The key may not do this",
-            Self::ScopeNever => "No key may do this",
-            Self::ScopeUnread => "What the request asks for was not read",
-            Self::RateLimited(_) => "The key's rate limit is used up",
-            Self::BodyTooLarge => "The request body is too large",
-            Self::BodyTooSlow => "The request body came too slowly",
-            Self::BodyBroken => "The request body broke off",
-            Self::Overloaded => "Too busy",
-            Self::DeliveryUnderWay => "The same delivery is under way",
-            Self::UpstreamUnreachable => "The service behind this gateway cannot be reached",
-            Self::UpstreamConnectTimeout | Self::UpstreamTimeout => {
-                "The service behind this gateway did not answer in time"
-            }
-            Self::UpstreamBroken => "The service behind this gateway did not give a valid answer",
-            Self::ReplyUnreadable(_) => "The answer of the service behind this gateway cannot be shown",
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// What the caller can do about it, in a sentence.
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::Ambiguous(_) => {
-                "Send one Host, one credential, one body length, and a path in its plain canonical spelling."
-            }
-            Self::MethodNotAllowed => "Use one of the methods that the API documents.",
-            Self::ExpectationUnknown => "Send no Expect header, or 100-continue.",
-            Self::TargetTooLong => "Shorten the path or query, or send the data in a body.",
-            Self::CredentialMissing => {
-                "Send your key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'."
-            }
-            Self::Delivery(_) => "Register the webhook again with the secret that is configured here.",
-            Self::CredentialMalformed | Self::CredentialUnknown => {
-                "Check that the whole key was copied, with nothing before or after it; ask for a new one if it was."
-            }
-            Self::CredentialExpired => "Ask whoever issued the key for a new one.",
-            Self::CredentialRevoked => "Ask whoever issued the key why, and for a new one.",
-            Self::TooManyFailures(_) => "Wait as long as Retry-After says, then try with a correct key.",
-            Self::AddressBanned(_) => {
-                "Wait as long as Retry-After says; where others share your address, ask for it to be exempt."
-            }
-            Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
-            Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
-            Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",
-            Self::ScopeUnread => {
-                "Send a body of plain JSON without a content coding, or ask for a key that may do all of this path."
-            }
-            Self::RateLimited(_) => "Wait as long as Retry-After says, and spread requests out.",
-            Self::BodyTooLarge => "Send less at once.",
-            Self::BodyTooSlow => "Try again over a better connection.",
-            Self::BodyBroken => "Send the request again, whole.",
-            Self::Overloaded | Self::DeliveryUnderWay => "Wait as long as Retry-After says, then try again.",
-            Self::UpstreamUnreachable => "Nothing was done. Try again in a while.",
-            Self::UpstreamConnectTimeout => "Nothing was done. Try again in a while.",
-            Self::UpstreamTimeout | Self::UpstreamBroken => {
-                "It is not known whether the request was carried out: look before you repeat it."
-            }
-            Self::ReplyUnreadable(_) => {
-                "Part of it is hidden from keys, and it could not be read: ask for less at once, or for plain JSON."
-            }
+    #[test]
+    fn every_reason_is_found_and_has_a_meaning_of_its_own() {
+        let mut meanings = Vec::new();
+        for (index, reason) in REASONS.into_iter().enumerate() {
+            let denial = of_reason(reason).unwrap();
+            assert_eq!((denial.index(), denial.reason()), (index, reason));
+            meanings.push(meaning(reason, None));
         }
+        meanings.sort();
+        meanings.dedup();
+        // The CRM did not answer in time, whether the connection or the answer.
+        assert_eq!(meanings.len(), REASONS.len() - 1);
+        assert_eq!(meaning("of_tomorrow", None), "of_tomorrow");
+        assert!(meaning("ambiguous", Some("double_slash")).ends_with("(double slash)"));
     }
 }

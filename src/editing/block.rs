@@ -72,6 +72,8 @@ pub enum Lifetime {
         /// The reason that is written beside it.
         reason: String,
     },
+    /// Not at all: it is a decoy, which opens nothing and has no scopes.
+    Decoy,
 }
 
 impl Lifetime {
@@ -115,10 +117,14 @@ impl Setting {
 impl NewKey {
     /// The `[[key]]` block, with an empty line above it.
     pub fn block(&self) -> String {
-        let (expires, reason) = match &self.lifetime {
-            Lifetime::Until(until) => (Setting::Moment(*until), Setting::Absent),
-            Lifetime::Unlimited { reason } => (Setting::Absent, Setting::Text(reason.clone())),
+        let none = || Setting::Absent;
+        let (expires, reason, decoy) = match &self.lifetime {
+            Lifetime::Until(until) => (Setting::Moment(*until), none(), none()),
+            Lifetime::Unlimited { reason } => (none(), Setting::Text(reason.clone()), none()),
+            Lifetime::Decoy => (none(), none(), Setting::Truth(true)),
         };
+        let has_scopes = decoy == Setting::Absent;
+        let scopes = if has_scopes { Setting::List(self.scopes.clone()) } else { none() };
         let allow_from = match self.allow_from.as_slice() {
             [] => Setting::Absent,
             networks => Setting::List(networks.to_vec()),
@@ -128,7 +134,8 @@ impl NewKey {
             ("id", Setting::Text(self.id.clone())),
             ("title", Setting::Text(self.title.clone())),
             ("digest", Setting::Text(self.digest.to_string())),
-            ("scopes", Setting::List(self.scopes.clone())),
+            ("scopes", scopes),
+            ("decoy", decoy),
             ("created", Setting::Moment(self.created)),
             ("expires", expires),
             ("reason", reason),

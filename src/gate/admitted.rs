@@ -61,6 +61,11 @@ impl Admitted {
         Self { scope: Some(scope.clone()), credential: key.credential.or(credential), ..self }
     }
 
+    /// Without any scope: what passes because the key is only observed.
+    pub(super) fn unscoped(self, key: &Key) -> Self {
+        Self { credential: key.credential, ..self }
+    }
+
     /// The right to act on a webhook delivery, to be used up when the CRM took it.
     pub const fn take_claim(&mut self) -> Option<Claim> {
         self.claim.take()

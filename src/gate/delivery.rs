@@ -191,6 +191,7 @@ impl Gate {
                 Some(update) => {
                     let judgement = policy.judge_update(update, now.wall);
                     stats.judged(&judgement);
+                    trail.judged = Some((judgement.sender, judgement.hours));
                     admitted.mark = (judgement.action == Action::Mark).then(|| judgement.mark());
                     judgement.action
                 }

@@ -6,6 +6,7 @@
 mod admitted;
 mod delivery;
 mod hidden;
+mod lenience;
 mod operation;
 mod refusing;
 mod repeated;
@@ -21,6 +22,7 @@ pub use admitted::Admitted;
 use admitted::without_override;
 use delivery::Arrival;
 pub use delivery::{UnprovedDelivery, Webhook};
+use lenience::Lenience;
 use operation::Permit;
 pub use operation::UnreadCall;
 pub use refusing::Banning;
@@ -206,20 +208,26 @@ impl Gate {
         exact.or_else(|| self.webhooks.iter().find(|webhook| webhook.owns(path)))
     }
 
+    /// The route that was written down for a path that is no webhook's.
+    pub fn route_of(&self, path: &str) -> Option<&Route> {
+        let route = self.routes.iter().find(|route| route.pattern.matches(path))?;
+        Some(route).filter(|route| route.access == Access::Key || !self.is_closed(route, path))
+    }
+
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
         if let Some(webhook) = self.webhook(path) {
             trail.arrived_at(webhook);
             return Destination::Webhook(Arc::clone(webhook));
         }
-        match self.routes.iter().find(|route| route.pattern.matches(path)) {
-            Some(route) if route.access == Access::Key || !self.is_closed(route, path) => {
+        match self.route_of(path) {
+            Some(route) => {
                 trail.stats = Arc::clone(&route.stats);
                 match route.access {
                     Access::Public => Destination::Public,
                     Access::Key => Destination::Api,
                 }
             }
-            Some(_) | None => {
+            None => {
                 trail.stats = Arc::clone(&self.api);
                 Destination::Api
             }
@@ -245,31 +253,54 @@ impl Gate {
         failures: &Failures,
         trail: &mut Trail,
     ) -> Result<Judged, Denial> {
-        self.allow_from.permit(client)?;
-        self.permit_address(client, failures)?;
+        self.allow_from.permit(client).inspect_err(|_| self.notice_decoy(parts, trail))?;
+        self.permit_address(client, failures).inspect_err(|_| self.notice_decoy(parts, trail))?;
         let refuse = |denial: Denial| self.refuse_key(denial, client, failures);
         let claim = self.places.find(&parts.headers).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
-        let taken = holder.state.take().map_err(Denial::RateLimited)?;
-        let permit = self.permit(&holder, &parts.method, head.target.path(), client)?;
+        let mut lenience = Lenience::of(&holder.key);
+        let taken = match holder.state.take() {
+            Ok(taken) => Some(taken),
+            Err(wait) => {
+                lenience.waive(Denial::RateLimited(wait))?;
+                None
+            }
+        };
+        let permit = self.permit(&holder, &parts.method, head.target.path(), client, &mut lenience)?;
         let hidden = self.hidden(&parts.method, &head)?;
         let permit = hidden::reading(permit, hidden.as_ref(), &parts.method);
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,
             hidden,
-            taken: Some(taken),
+            taken,
             wants_upgrade: head.facts.wants_upgrade,
             ..Admitted::plain(head.target)
         };
-        match permit {
-            Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
+        let going = match permit {
+            Permit::Given(covered) => admitted(head, strip).by(&holder.key, covered),
+            Permit::Waived => admitted(head, strip).unscoped(&holder.key),
             // What goes through a tunnel is in no body.
-            Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),
-            Permit::AskBody => Ok(UnreadCall::new(&holder.key, admitted(head, strip)).judged()),
-        }
+            Permit::AskBody if head.facts.wants_upgrade => {
+                lenience.waive(Denial::ScopeUnread)?;
+                admitted(head, strip).unscoped(&holder.key)
+            }
+            Permit::AskBody => {
+                return Ok(UnreadCall::new(&holder.key, admitted(head, strip), lenience).judged());
+            }
+        };
+        trail.observed = lenience.observed();
+        Ok(Judged::Admitted(going))
+    }
+
+    /// Notes who presents a decoy to a gate that refuses the address: a stolen key is worth an alert wherever it is tried.
+    fn notice_decoy(&self, parts: &Parts, trail: &mut Trail) {
+        let claim = self.places.find(&parts.headers).ok();
+        let digest = claim.and_then(|claim| trail.memo.digest(claim.text));
+        trail.caller =
+            digest.and_then(|digest| self.keys.decoy(&digest)).map_or(Caller::Unknown, Caller::Key);
     }
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.

@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderName, Method, header};
 
 use super::hidden::unnamed;
+use super::lenience::Lenience;
 use super::{Admitted, Gate, Judged, Settled, Trail, Unproved};
 use crate::client_addr::ClientAddr;
 use crate::clock::Now;
@@ -15,11 +16,14 @@ use crate::keys::set::Holder;
 use crate::limits::failures::Failures;
 use crate::policy::operation::{MOST_BYTES, Message};
 use crate::policy::scope::{Coverage, Covered};
+use crate::request_head::target::Target;
 
 /// What method and path grant.
 pub(super) enum Permit<'s> {
     Given(Covered<'s>),
     AskBody,
+    /// Nothing: it passes because the key is only observed.
+    Waived,
 }
 
 /// A call with a key whose scopes cover some operations of the path.
@@ -29,11 +33,12 @@ pub struct UnreadCall {
     digest: KeyDigest,
     /// Without a scope yet.
     admitted: Admitted,
+    lenience: Lenience,
 }
 
 impl UnreadCall {
-    pub(super) const fn new(key: &Key, admitted: Admitted) -> Self {
-        Self { digest: key.digest, admitted }
+    pub(super) const fn new(key: &Key, admitted: Admitted, lenience: Lenience) -> Self {
+        Self { digest: key.digest, admitted, lenience }
     }
 
     pub(super) fn judged(self) -> Judged {
@@ -49,6 +54,14 @@ impl Unproved {
             Self::Call(_) => u64::try_from(MOST_BYTES).unwrap_or(u64::MAX),
         }
     }
+
+    /// True for a call that must not fail because its body cannot be held: the key is only observed.
+    pub fn may_go_unread(&self) -> bool {
+        match self {
+            Self::Delivery(_) => false,
+            Self::Call(call) => call.lenience.is_given(),
+        }
+    }
 }
 
 impl Gate {
@@ -59,12 +72,13 @@ impl Gate {
         method: &Method,
         path: &str,
         client: ClientAddr,
+        lenience: &mut Lenience,
     ) -> Result<Permit<'_>, Denial> {
-        holder.key.allow_from.permit(client)?;
+        holder.key.allow_from.permit(client).or_else(|denial| lenience.waive(denial))?;
         match self.scopes.covering(&holder.key.scopes, method, path) {
             Coverage::Covered(covered) => Ok(Permit::Given(covered)),
             Coverage::NeedsBody => Ok(Permit::AskBody),
-            Coverage::Uncovered => Err(Denial::ScopeMissing),
+            Coverage::Uncovered => lenience.waive(Denial::ScopeMissing).map(|()| Permit::Waived),
             Coverage::Never => Err(Denial::ScopeNever),
         }
     }
@@ -84,7 +98,26 @@ impl Gate {
     ) -> Result<Settled, Denial> {
         match unproved {
             Unproved::Delivery(delivery) => self.settle_delivery(delivery, parts, body, now, failures, trail),
-            Unproved::Call(call) => self.settle_call(call, parts, body, now).map(Settled::Forward),
+            Unproved::Call(call) => {
+                self.settle_call(call, parts, Some(body), now, trail).map(Settled::Forward)
+            }
+        }
+    }
+
+    /// Judges a request whose body cannot be held.
+    ///
+    /// # Errors
+    /// A [`Denial`], unless it [may go unread](Unproved::may_go_unread).
+    pub fn settle_unread(
+        &self,
+        unproved: Unproved,
+        parts: &Parts,
+        now: Now,
+        trail: &mut Trail,
+    ) -> Result<Settled, Denial> {
+        match unproved {
+            Unproved::Delivery(_) => Err(Denial::BodyTooLarge),
+            Unproved::Call(call) => self.settle_call(call, parts, None, now, trail).map(Settled::Forward),
         }
     }
 
@@ -93,27 +126,44 @@ impl Gate {
         &self,
         call: UnreadCall,
         parts: &Parts,
-        body: &[u8],
+        body: Option<&[u8]>,
         now: Now,
+        trail: &mut Trail,
     ) -> Result<Admitted, Denial> {
-        let UnreadCall { digest, admitted } = call;
+        let UnreadCall { digest, admitted, lenience } = call;
         let holder = self.keys.prove(&digest, now.wall).map_err(|unproved| unproved.denial)?.holder;
-        if parts.headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(Denial::ScopeUnread);
-        }
-        let message = Message {
-            method: &parts.method,
-            query: admitted.target.query(),
-            content_type: only(parts, &header::CONTENT_TYPE),
-            body,
+        let mut lenience = lenience.still(&holder.key);
+        let target = admitted.target.clone();
+        let message = message(parts, &target, body);
+        let covered = match &message {
+            Some(message) => self.scopes.covering_message(&holder.key.scopes, target.path(), message),
+            None => Err(Denial::ScopeUnread),
         };
-        let covered = self.scopes.covering_message(&holder.key.scopes, admitted.target.path(), &message)?;
-        let hidden = self.blanks.hidden_from(&parts.method, admitted.target.path());
+        let covered = covered.map(Some).or_else(|denial| lenience.waive(denial).map(|()| None))?;
+        let hidden = self.blanks.hidden_from(&parts.method, target.path());
         if let Some(hidden) = &hidden {
-            unnamed(hidden, &message)?;
+            // Whatever the key's mode: what it must not see is no limit of its own.
+            unnamed(hidden, message.as_ref().ok_or(Denial::ScopeUnread)?)?;
         }
-        Ok(Admitted { hidden, ..admitted }.by(&holder.key, covered))
+        let admitted = Admitted { hidden, ..admitted };
+        let going = match covered {
+            Some(covered) => admitted.by(&holder.key, covered),
+            None => admitted.unscoped(&holder.key),
+        };
+        trail.observed = lenience.observed();
+        Ok(going)
     }
+}
+
+/// The request as a whole; `None` where its body was not read, or could be read in another way by the CRM.
+fn message<'p>(parts: &'p Parts, target: &'p Target, body: Option<&'p [u8]>) -> Option<Message<'p>> {
+    let body = body.filter(|_| !parts.headers.contains_key(header::CONTENT_ENCODING))?;
+    Some(Message {
+        method: &parts.method,
+        query: target.query(),
+        content_type: only(parts, &header::CONTENT_TYPE),
+        body,
+    })
 }
 
 /// The value of a field that stands there once.

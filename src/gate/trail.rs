@@ -6,8 +6,12 @@ use super::Webhook;
 use crate::client_addr::ClientAddr;
 use crate::clock::WallTime;
 use crate::credential::api_key::{DigestMemo, KeyDigest};
+use crate::denial::{Denial, Observed};
+use crate::keys::key::Standing;
 use crate::keys::set::Secret;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
+use crate::policy::hours::Opening;
+use crate::policy::senders::Sender;
 
 /// What was learned of a request on the way, also when it is refused.
 #[derive(Debug)]
@@ -28,6 +32,10 @@ pub struct Trail {
     pub secret: Secret,
     /// What became of a webhook delivery.
     pub delivery: DeliveryResult,
+    /// What would have been refused, if the key were not only observed.
+    pub observed: Option<Observed>,
+    /// Who sent an update, and whether somebody was there, by the rules about senders.
+    pub judged: Option<(Sender, Opening)>,
     /// Which of a webhook's secrets proved a delivery.
     pub secret_index: Option<usize>,
 }
@@ -39,6 +47,15 @@ impl Trail {
         match self.secret {
             Secret::Current => Some(holder.key.digest),
             Secret::Previous => holder.key.previous.map(|previous| previous.digest),
+        }
+    }
+
+    /// What a refusal is recorded as. Whoever presents a decoy is a thief also where a refusal comes for another reason first,
+    /// such as too many failures: the alert must not depend on that.
+    pub fn recorded(&self, denial: Denial) -> Denial {
+        match &self.caller {
+            Caller::Key(holder) if holder.key.standing == Standing::Decoy => Denial::CredentialDecoy,
+            Caller::Key(_) | Caller::Keyless | Caller::Unknown => denial,
         }
     }
 
@@ -68,6 +85,8 @@ impl Trail {
             path_is_secret: false,
             secret: Secret::Current,
             delivery: DeliveryResult::Forwarded,
+            observed: None,
+            judged: None,
             secret_index: None,
         }
     }

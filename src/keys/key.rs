@@ -41,7 +41,9 @@ pub struct Key {
     pub credential: Option<CredentialId>,
     /// Its own rate; otherwise the default.
     pub rate: Option<Rate>,
-    /// Whether it was revoked by a line in the file.
+    /// Whether its own limits refuse, or are tried out.
+    pub mode: Mode,
+    /// Whether a line in the file takes it out of use.
     pub standing: Standing,
     /// The secret that the last rotation replaced, while it is in the file.
     pub previous: Option<Previous>,
@@ -85,13 +87,25 @@ pub struct About {
     pub revoked_reason: Option<Box<str>>,
 }
 
-/// Whether a key was taken out of use by hand.
+/// What becomes of a request that a key's scopes, addresses or rate do not allow. All else is refused in both modes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It passes and is counted, so that one can see what a stricter key would break.
+    Observe,
+}
+
+/// Whether a key opens anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// In use.
     Live,
     /// `revoked = true`.
     Revoked,
+    /// `decoy = true`: it lies about to be stolen, and whoever presents it is a thief. Comes before revocation and expiry.
+    Decoy,
 }
 
 impl KeyId {
@@ -104,6 +118,16 @@ impl KeyId {
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Mode {
+    /// The word in the key file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
     }
 }
 

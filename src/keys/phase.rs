@@ -21,6 +21,8 @@ pub enum Phase {
     Expired,
     /// Taken out of use.
     Revoked,
+    /// Made to be stolen.
+    Decoy,
 }
 
 impl Phase {
@@ -32,13 +34,14 @@ impl Phase {
             Self::Expiring => "expiring",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Decoy => "decoy",
         }
     }
 
-    /// True for a key that opens nothing any more.
+    /// True for a key that opens nothing, or nothing any more.
     pub const fn is_over(self) -> bool {
         match self {
-            Self::Expired | Self::Revoked => true,
+            Self::Expired | Self::Revoked | Self::Decoy => true,
             Self::Live | Self::Rotating | Self::Expiring => false,
         }
     }
@@ -52,6 +55,7 @@ impl Key {
             Ends::AfterFirstUse(_) => true,
         });
         match (self.standing, self.expires) {
+            (Standing::Decoy, _) => Phase::Decoy,
             (Standing::Revoked, _) => Phase::Revoked,
             (Standing::Live, Some(expires)) if expires <= now => Phase::Expired,
             (Standing::Live, _) if rotating => Phase::Rotating,
@@ -70,7 +74,8 @@ impl Key {
         match self.phase(now) {
             Phase::Revoked => self.about.as_ref().and_then(|about| about.revoked_at).or(self.expires),
             Phase::Expired => self.expires,
-            Phase::Live | Phase::Rotating | Phase::Expiring => None,
+            // A decoy that is never touched does its work.
+            Phase::Live | Phase::Rotating | Phase::Expiring | Phase::Decoy => None,
         }
     }
 }

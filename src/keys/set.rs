@@ -81,6 +81,7 @@ impl Holder {
     fn refusal(&self, secret: Secret, now: WallTime) -> Option<Denial> {
         let is_past = |moment: Option<WallTime>| moment.is_some_and(|moment| moment <= now);
         match (self.key.standing, secret) {
+            (Standing::Decoy, _) => Some(Denial::CredentialDecoy),
             (Standing::Revoked, _) => Some(Denial::CredentialRevoked),
             (Standing::Live, Secret::Previous) if is_past(self.previous_until()) => {
                 Some(Denial::CredentialExpired)
@@ -142,7 +143,8 @@ impl KeySet {
     ///
     /// # Errors
     /// [`Denial::CredentialUnknown`]; or the holder with [`Denial::CredentialRevoked`] or
-    /// [`Denial::CredentialExpired`], which only whoever presents the right key gets to hear.
+    /// [`Denial::CredentialExpired`], which only whoever presents the right key gets to hear, or with
+    /// [`Denial::CredentialDecoy`], which only the operator does.
     pub fn prove(&self, digest: &KeyDigest, now: WallTime) -> Result<Proved<'_>, Unproved<'_>> {
         let holder =
             self.by_digest.get(digest).ok_or(Unproved { denial: Denial::CredentialUnknown, holder: None })?;
@@ -151,6 +153,12 @@ impl KeySet {
             None => Ok(Proved { holder, secret }),
             Some(denial) => Err(Unproved { denial, holder: Some(holder) }),
         }
+    }
+
+    /// The decoy with this digest.
+    pub fn decoy(&self, digest: &KeyDigest) -> Option<Arc<Holder>> {
+        let holder = self.by_digest.get(digest)?;
+        (holder.key.standing == Standing::Decoy).then(|| Arc::clone(holder))
     }
 
     /// True if `text` is one of the keys, in use or not.

@@ -12,7 +12,7 @@ use super::origins::Origins;
 use super::origins_file::KnownOrigins;
 use crate::clock::{Clock, WallTime};
 use crate::credential::api_key::KeyDigest;
-use crate::denial::{Denial, REASONS, RetryAfter};
+use crate::denial::{Denial, Observed, REASONS, RetryAfter};
 use crate::limits::limiter::{Limiter, Taken};
 use crate::limits::rate::Rate;
 
@@ -25,6 +25,7 @@ pub struct KeyState {
     limiter: ArcSwap<Limiter>,
     answered: [AtomicU64; CLASSES.len()],
     denied: [AtomicU64; REASONS.len()],
+    observed: [AtomicU64; Observed::ALL.len()],
     last_used_millis: AtomicI64,
     /// From where it is used.
     pub origins: Origins,
@@ -148,6 +149,7 @@ impl KeyState {
             limiter: ArcSwap::from_pointee(Limiter::new(rate, clock)),
             answered: Default::default(),
             denied: std::array::from_fn(|_| AtomicU64::new(0)),
+            observed: Default::default(),
             last_used_millis: AtomicI64::new(0),
             origins: Origins::default(),
             first_use: ArcSwapOption::empty(),
@@ -212,6 +214,24 @@ impl KeyState {
         if let Some(counter) = self.denied.get(denial.index()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts what passed only because the key is observed.
+    pub fn observed(&self, what: Observed) {
+        if let Some(counter) = self.observed.get(what.index()) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What passed only because the key is observed, by reason, zeros included.
+    pub fn observations(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.observed.iter().map(|counter| counter.load(Ordering::Relaxed));
+        Observed::ALL.iter().map(|what| what.reason()).zip(counts)
+    }
+
+    /// How often it was refused for this reason.
+    pub fn denied_for(&self, denial: Denial) -> u64 {
+        self.denied.get(denial.index()).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 
     /// Answers by class that happened at all.

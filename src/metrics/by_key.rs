@@ -11,7 +11,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use crate::clock::{Clock, WallTime};
 use crate::denial::{Denial, REASONS};
-use crate::keys::key::Standing;
+use crate::keys::key::{Mode, Standing};
 use crate::keys::set::{Holder, KeySet};
 use crate::outcome::{API_ROUTE, RouteStats};
 
@@ -19,6 +19,8 @@ use crate::outcome::{API_ROUTE, RouteStats};
 const OTHER: &str = "other";
 /// The label of callers whose key is not known.
 const UNKNOWN: &str = "unknown";
+/// The reason of a decoy's refusals.
+const DECOY: &str = Denial::CredentialDecoy.reason();
 /// The label of callers that need none: public routes, and proved deliveries.
 const NONE: &str = "none";
 
@@ -60,6 +62,12 @@ const REQUESTS: Family = Family {
 const DENIED: Family = Family {
     name: "denied_total",
     help: "Requests that were refused or could not be answered, by key id and reason.",
+    labels: &["key", "reason"],
+    kind: MetricType::COUNTER,
+};
+const OBSERVED: Family = Family {
+    name: "observed_total",
+    help: "Requests that passed only because their key is observed, by key id and the reason that would have refused them.",
     labels: &["key", "reason"],
     kind: MetricType::COUNTER,
 };
@@ -122,7 +130,7 @@ const KEYS: Family =
 
 impl ByKey {
     pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
-        let own = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
+        let own = [&REQUESTS, &DENIED, &OBSERVED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
         let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS];
         let others = [&NETWORKS, &NEW_NETWORKS, &KEYS];
         let descs =
@@ -175,6 +183,7 @@ impl Collector for ByKey {
         [
             family(&REQUESTS, self.requests(labelled, others)),
             family(&DENIED, self.denied(labelled, others)),
+            family(&OBSERVED, observed(labelled, others)),
             family(
                 &INFO,
                 labelled.iter().map(|it| gauge(&INFO, &[id(it), it.key.title.as_str()], 1)).collect(),
@@ -195,8 +204,23 @@ impl Collector for ByKey {
     }
 }
 
+/// Of keys that are observed, zeros included; of others, what was counted while they were.
+fn observed(labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
+    let counts = |holder: &Arc<Holder>| {
+        let is_observed = holder.key.mode == Mode::Observe;
+        let counts: Vec<_> = holder.state.observations().collect();
+        counts.into_iter().filter(move |(_, count)| is_observed || *count > 0)
+    };
+    let own = labelled.iter().flat_map(|holder| {
+        counts(holder).map(|(reason, count)| counter(&OBSERVED, &[id(holder), reason], count))
+    });
+    let rest = summed(others.iter().flat_map(counts));
+    own.chain(rest.into_iter().map(|(reason, count)| counter(&OBSERVED, &[OTHER, reason], count))).collect()
+}
+
 fn previous_uses(labelled: &[Arc<Holder>]) -> Vec<Metric> {
-    let rotating = labelled.iter().filter(|holder| holder.key.previous.is_some());
+    let rotating =
+        labelled.iter().filter(|it| it.key.previous.is_some() && it.key.standing != Standing::Decoy);
     rotating.map(|it| counter(&PREVIOUS_USES, &[id(it)], it.state.previous_uses().1)).collect()
 }
 
@@ -242,12 +266,14 @@ impl ByKey {
 
     fn denied(&self, labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
         let mut out = Vec::new();
-        for holder in labelled {
-            out.extend(
-                holder.state.denials().map(|(reason, count)| counter(&DENIED, &[id(holder), reason], count)),
-            );
+        // There from the start, and also beyond the cap: an alert on the first touch needs the zero before it.
+        for (holder, count) in labelled.iter().chain(others).filter_map(touches) {
+            out.push(counter(&DENIED, &[id(holder), DECOY], count));
         }
-        for (reason, count) in summed(others.iter().flat_map(|holder| holder.state.denials())) {
+        for holder in labelled {
+            out.extend(denials(holder).map(|(reason, count)| counter(&DENIED, &[id(holder), reason], count)));
+        }
+        for (reason, count) in summed(others.iter().flat_map(denials)) {
             out.push(counter(&DENIED, &[OTHER, reason], count));
         }
         for (reason, count) in REASONS.iter().zip(&self.0.strangers) {
@@ -264,15 +290,16 @@ impl ByKey {
 
     fn states(&self, keys: &[Arc<Holder>]) -> Vec<Metric> {
         let now = self.0.clock.wall();
-        let (mut active, mut expired, mut revoked) = (0, 0, 0);
+        let (mut active, mut expired, mut revoked, mut decoy) = (0, 0, 0, 0);
         for holder in keys {
             match (holder.key.standing, holder.key.expires) {
+                (Standing::Decoy, _) => decoy += 1,
                 (Standing::Revoked, _) => revoked += 1,
                 (Standing::Live, Some(expires)) if expires <= now => expired += 1,
                 (Standing::Live, Some(_) | None) => active += 1,
             }
         }
-        [("active", active), ("expired", expired), ("revoked", revoked)]
+        [("active", active), ("expired", expired), ("revoked", revoked), ("decoy", decoy)]
             .into_iter()
             .map(|(state, count)| gauge(&KEYS, &[state], count))
             .collect()
@@ -287,9 +314,23 @@ fn id(holder: &Holder) -> &str {
     holder.key.id.as_str()
 }
 
+/// How often a decoy was touched; `None` for a key that is none.
+fn touches(holder: &Arc<Holder>) -> Option<(&Arc<Holder>, u64)> {
+    (holder.key.standing == Standing::Decoy)
+        .then(|| (holder, holder.state.denied_for(Denial::CredentialDecoy)))
+}
+
+/// Refusals by reason, but for the touches of a decoy.
+fn denials(holder: &Arc<Holder>) -> impl Iterator<Item = (&'static str, u64)> {
+    let is_decoy = holder.key.standing == Standing::Decoy;
+    holder.state.denials().filter(move |(reason, _)| !is_decoy || *reason != DECOY)
+}
+
+/// Age and use of a decoy tell nothing, and would raise the alerts that are meant for keys.
 fn stamps(of: &Family, holders: &[Arc<Holder>], stamp: impl Fn(&Holder) -> Option<WallTime>) -> Vec<Metric> {
     holders
         .iter()
+        .filter(|holder| holder.key.standing != Standing::Decoy)
         .filter_map(|holder| stamp(holder).map(|at| gauge(of, &[id(holder)], at.unix_secs())))
         .collect()
 }

@@ -277,7 +277,12 @@ impl Metrics {
 
     fn count(&self, trail: &Trail, status: http::StatusCode) {
         match &trail.caller {
-            Caller::Key(holder) => holder.state.answered(status),
+            Caller::Key(holder) => {
+                holder.state.answered(status);
+                if let Some(observed) = trail.observed {
+                    holder.state.observed(observed);
+                }
+            }
             Caller::Keyless => trail.stats.answered(true, status),
             Caller::Unknown => trail.stats.answered(false, status),
         }

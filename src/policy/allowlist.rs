@@ -14,6 +14,11 @@ impl Allowlist {
         Self(networks)
     }
 
+    /// The networks.
+    pub const fn networks(&self) -> &Networks {
+        &self.0
+    }
+
     /// True if this list decides nothing.
     pub const fn is_open(&self) -> bool {
         self.0.is_empty()

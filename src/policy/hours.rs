@@ -45,6 +45,16 @@ pub enum Opening {
     Out,
 }
 
+impl Opening {
+    /// The word for the access log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
 /// Not hours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HoursError {

@@ -10,13 +10,13 @@ use std::cmp::Ordering;
 use http::Method;
 
 use super::path::{PathPattern, PathTree, Segment, unescaped};
-use super::scope::{Methods, Rule};
+use super::scope::Rule;
 
 /// Rules against everyone.
 #[derive(Clone, Debug, Default)]
 pub struct Never {
     /// With literals in lower case and no empty segment at the end.
-    tree: PathTree<Methods>,
+    tree: PathTree<Rule>,
     /// The same, one by one.
     patterns: Vec<PathPattern>,
 }
@@ -25,7 +25,7 @@ impl Never {
     /// Adds a rule. Its operation, if it has one, is not asked: the path is closed for all of them.
     pub fn add(&mut self, rule: &Rule) {
         let pattern = folded_pattern(&rule.path);
-        self.tree.insert(&pattern, rule.methods.clone());
+        self.tree.insert(&pattern, rule.clone());
         self.patterns.push(pattern);
     }
 
@@ -38,8 +38,13 @@ impl Never {
 
     /// True if nobody may do this. `path` starts with `/`.
     pub fn has(&self, method: &Method, path: &str) -> bool {
+        self.find(method, path).is_some()
+    }
+
+    /// The rule that says so.
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Rule> {
         if self.patterns.is_empty() {
-            return false;
+            return None;
         }
         let path = &*unescaped(path);
         let odd = path.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'.');
@@ -91,28 +96,31 @@ enum Spelling {
 }
 
 /// `rest` is what follows the slash after this node's segment; `None` at the end of the path.
-fn walk(node: &PathTree<Methods>, rest: Option<&str>, method: &Method, spelling: Spelling) -> bool {
-    let covered = |list: &[Methods]| list.iter().any(|methods| methods.cover(method));
-    if covered(&node.below) {
-        return true;
-    }
-    let Some(rest) = rest else {
-        return covered(&node.here);
+fn walk<'n>(
+    node: &'n PathTree<Rule>,
+    rest: Option<&str>,
+    method: &Method,
+    spelling: Spelling,
+) -> Option<&'n Rule> {
+    let covering = |list: &'n [Rule]| list.iter().find(|rule| rule.methods.cover(method));
+    let below = covering(&node.below);
+    let (None, Some(rest)) = (below, rest) else {
+        return below.or_else(|| covering(&node.here));
     };
     let (segment, after) = match rest.bytes().position(|byte| byte == b'/') {
         Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
         None => (rest, None),
     };
-    let below = |child: &PathTree<Methods>| walk(child, after, method, spelling);
+    let below = |child: &'n PathTree<Rule>| walk(child, after, method, spelling);
     let by_literal = match spelling {
-        Spelling::Plain => node.literal_by(|known| known.cmp(segment)).is_some_and(below),
+        Spelling::Plain => node.literal_by(|known| known.cmp(segment)).and_then(below),
         Spelling::Odd => {
-            let folded = |segment: &str| node.literal_by(|known| folded(known, segment)).is_some_and(below);
+            let folded = |segment: &str| node.literal_by(|known| folded(known, segment)).and_then(below);
             let without_format = segment.rsplit_once('.').map(|(before, _)| before);
-            folded(segment) || without_format.is_some_and(folded)
+            folded(segment).or_else(|| without_format.and_then(folded))
         }
     };
-    by_literal || node.one.as_deref().is_some_and(below)
+    by_literal.or_else(|| node.one.as_deref().and_then(below))
 }
 
 /// How `known`, which is in lower case, compares with `segment` in whatever case.

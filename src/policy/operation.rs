@@ -61,6 +61,19 @@ impl std::str::FromStr for Operation {
     }
 }
 
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (family, what) = match self {
+            Self::Graphql(GraphqlKind::Query) => ("graphql", "query"),
+            Self::Graphql(GraphqlKind::Mutation | GraphqlKind::Unclear) => ("graphql", "mutation"),
+            Self::Graphql(GraphqlKind::Subscription) => ("graphql", "subscription"),
+            Self::JsonRpc(CallName(name)) => ("jsonrpc", &**name),
+            Self::XmlRpc(CallName(name)) => ("xmlrpc", &**name),
+        };
+        write!(f, "{family}:{what}")
+    }
+}
+
 impl std::str::FromStr for CallName {
     type Err = OperationError;
 

@@ -66,6 +66,16 @@ impl std::str::FromStr for PathPattern {
     }
 }
 
+impl std::fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|segment| match segment {
+            Segment::Literal(text) => write!(f, "/{text}"),
+            Segment::One => f.write_str("/*"),
+            Segment::Rest => f.write_str("/**"),
+        })
+    }
+}
+
 impl PathPattern {
     /// True if the pattern has no `*`: it names one path, whole.
     pub fn is_literal(&self) -> bool {
@@ -176,8 +186,16 @@ impl<T> PathTree<T> {
         self.walk(path.strip_prefix('/'), accept)
     }
 
+    /// Shows `see` every value whose pattern matches `path`.
+    pub fn each<'t>(&'t self, path: &str, see: &mut impl FnMut(&'t T)) {
+        self.walk(path.strip_prefix('/'), &mut |value| {
+            see(value);
+            false
+        });
+    }
+
     /// `rest` is what follows the slash after this node's segment; `None` at the end of the path.
-    fn walk(&self, rest: Option<&str>, accept: &mut impl FnMut(&T) -> bool) -> bool {
+    fn walk<'t>(&'t self, rest: Option<&str>, accept: &mut impl FnMut(&'t T) -> bool) -> bool {
         if self.below.iter().any(&mut *accept) {
             return true;
         }

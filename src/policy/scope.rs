@@ -118,6 +118,20 @@ fn method(text: &str) -> Result<Method, PatternError> {
     }
 }
 
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.methods {
+            Methods::Any => f.write_str("ANY")?,
+            Methods::These(list) => {
+                let names: Vec<&str> = list.iter().map(Method::as_str).collect();
+                f.write_str(&names.join(","))?;
+            }
+        }
+        write!(f, " {}", self.path)?;
+        self.operation.as_ref().map_or(Ok(()), |operation| write!(f, " {operation}"))
+    }
+}
+
 impl Methods {
     pub(super) fn cover(&self, method: &Method) -> bool {
         match self {
@@ -142,9 +156,8 @@ pub struct Scopes {
 /// What a rule grants.
 #[derive(Clone, Debug)]
 struct Grant {
-    methods: Methods,
+    rule: Rule,
     scope: ScopeId,
-    operation: Option<Operation>,
     reach: Reach,
 }
 
@@ -202,9 +215,10 @@ impl Scopes {
             self.credentials.push(credential);
             ScopeId(u16::try_from(self.names.len() - 1).unwrap_or(u16::MAX))
         });
-        for Rule { methods, path, operation } in rules {
-            let reach = if self.never.may_meet(&path) { Reach::Doubtful } else { Reach::Clear };
-            self.tree.insert(&path, Grant { methods, scope: id, operation, reach });
+        for rule in rules {
+            let reach = if self.never.may_meet(&rule.path) { Reach::Doubtful } else { Reach::Clear };
+            let path = rule.path.clone();
+            self.tree.insert(&path, Grant { rule, scope: id, reach });
         }
         id
     }
@@ -224,8 +238,8 @@ impl Scopes {
     pub fn covering(&self, held: &ScopeSet, method: &Method, path: &str) -> Coverage<'_> {
         let (mut found, mut depends) = (None, false);
         self.tree.any(path, &mut |grant| {
-            let fits = held.has(grant.scope) && grant.methods.cover(method);
-            let covers = fits && grant.operation.is_none();
+            let fits = held.has(grant.scope) && grant.rule.methods.cover(method);
+            let covers = fits && grant.rule.operation.is_none();
             if covers {
                 found = Some((grant.scope, grant.reach));
             }
@@ -260,15 +274,31 @@ impl Scopes {
         }
         let mut found = None;
         self.tree.any(path, &mut |grant| {
-            let fits = held.has(grant.scope) && grant.methods.cover(message.method);
+            let fits = held.has(grant.scope) && grant.rule.methods.cover(message.method);
             let covers =
-                fits && grant.operation.as_ref().is_some_and(|operation| operation.is_asked_by(message));
+                fits && grant.rule.operation.as_ref().is_some_and(|operation| operation.is_asked_by(message));
             if covers {
                 found = Some(grant.scope);
             }
             covers
         });
         found.and_then(|id| self.covered(id)).ok_or(Denial::ScopeMissing)
+    }
+
+    /// Every rule about a method and path with its scope, in the order in which they are asked.
+    pub fn rules_about<'s>(&'s self, method: &Method, path: &str) -> Vec<(&'s ScopeName, &'s Rule)> {
+        let mut found = Vec::new();
+        self.tree.each(path, &mut |grant: &'s Grant| {
+            let ScopeId(id) = grant.scope;
+            let name = self.names.get(usize::from(id)).filter(|_| grant.rule.methods.cover(method));
+            found.extend(name.map(|name| (name, &grant.rule)));
+        });
+        found
+    }
+
+    /// The rule that closes a path to every key.
+    pub fn closed_by(&self, method: &Method, path: &str) -> Option<&Rule> {
+        self.never.find(method, path)
     }
 
     fn covered(&self, ScopeId(id): ScopeId) -> Option<Covered<'_>> {
@@ -353,6 +383,24 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Rule>().unwrap_err(), why, "{text}");
         }
+    }
+
+    #[test]
+    fn rules_are_written_as_they_are_read() {
+        for text in
+            ["GET /a/*/b/**", "ANY /", "POST,PATCH /a/", "POST /x graphql:query", "POST /x xmlrpc:a.*"]
+        {
+            assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+        }
+        let all =
+            scopes(&[("a", &["GET /x/*"]), ("b", &["GET,POST /x/y", "POST /x/**"]), ("c", &["PUT /x/y"])]);
+        let about = |method: &str, path: &str| -> Vec<String> {
+            let rules = all.rules_about(&method.parse().unwrap(), path);
+            rules.iter().map(|(scope, rule)| format!("{} {rule}", scope.as_str())).collect()
+        };
+        assert_eq!(about("GET", "/x/y"), ["b GET,POST /x/y", "a GET /x/*"]);
+        assert_eq!(about("POST", "/x/y"), ["b POST /x/**", "b GET,POST /x/y"]);
+        assert_eq!(about("GET", "/z"), Vec::<String>::new());
     }
 
     #[test]

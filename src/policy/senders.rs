@@ -108,6 +108,17 @@ pub enum Sender {
     Blocked,
 }
 
+impl Sender {
+    /// The word for the access log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Unexpected => "unexpected",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 /// Whether an author was seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Familiarity {

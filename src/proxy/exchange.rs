@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::client_io::Pace;
 use super::download::Answer;
 use super::forward::{self, Content};
-use super::held::Held;
+use super::held::{Fit, Held};
 use super::hiding::Showing;
 use super::peer::{Connected, Peer, Scheme};
 use super::record::Record;
@@ -127,19 +127,29 @@ impl Holding {
         let limit = unproved.body_limit();
         let proxy = Arc::clone(record.proxy());
         let group = record.trail.client.map_or_else(|| AddrGroup::of(peer.ip), ClientAddr::group);
-        let held = match Held::read(body, limit, &live.timeouts, (&proxy.room, group)).await {
-            Ok(held) => held,
-            Err(denial) => return respond::refuse(record, denial),
+        let room = (&proxy.room, group);
+        let fit = if unproved.may_go_unread() {
+            Held::read_if_it_fits(body, (limit, live.body_limit), &live.timeouts, room).await
+        } else {
+            Held::read(body, limit, &live.timeouts, room).await.map(Fit::Whole)
         };
-        if let Some(state) = &held.state {
+        if let Some(state) = fit.as_ref().ok().and_then(Fit::state) {
             record.set_upload(Arc::clone(state));
         }
         // Asked of the gate of this moment: what was live when the body began may have ended since.
         drop(live);
         let live = proxy.live.load_full();
         let now = proxy.clock.now();
-        let settled =
-            live.gate.settle(unproved, &parts, &held.bytes, now, &proxy.failures, &mut record.trail);
+        let (settled, uploading) = match fit {
+            Err(denial) => return respond::refuse(record, denial),
+            Ok(Fit::Whole(held)) => {
+                let (failures, trail) = (&proxy.failures, &mut record.trail);
+                (live.gate.settle(unproved, &parts, &held.bytes, now, failures, trail), held.into_upload())
+            }
+            Ok(Fit::Unfinished(upload, state)) => {
+                (live.gate.settle_unread(unproved, &parts, now, &mut record.trail), (upload, state))
+            }
+        };
         record.trail.path_is_secret |=
             settled.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
         let going = match settled {
@@ -151,7 +161,7 @@ impl Holding {
             Ok(Settled::Ignored) => return respond::fine(record),
             Ok(Settled::Forward(mut admitted)) => {
                 record.set_scope(admitted.scope().cloned());
-                forward(&live, &mut admitted, parts, held.into_upload(), &peer, &mut record)
+                forward(&live, &mut admitted, parts, uploading, &peer, &mut record)
             }
         };
         drop(live);

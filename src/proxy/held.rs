@@ -108,15 +108,20 @@ impl Store {
     /// # Errors
     /// [`Denial::Overloaded`] if there is no room.
     pub fn add(&mut self, data: &[u8], limit: u64) -> Result<(), Denial> {
+        self.make_room(data.len(), limit)?;
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn make_room(&mut self, fresh: usize, limit: u64) -> Result<(), Denial> {
+        let (held, needed) = (self.bytes.capacity(), self.bytes.len() + fresh);
         // What is counted is what is taken: a vector that grows by itself takes up to twice as much.
-        let (held, needed) = (self.bytes.capacity(), self.bytes.len() + data.len());
         if needed > held {
             let most = usize::try_from(limit).unwrap_or(usize::MAX).max(needed);
             let more = needed.max(held + GROWTH).min(most) - held;
             self.taken.more(u64::try_from(more).unwrap_or(u64::MAX))?;
             self.bytes.reserve_exact(held + more - self.bytes.len());
         }
-        self.bytes.extend_from_slice(data);
         Ok(())
     }
 
@@ -147,6 +152,42 @@ impl From<Store> for Bytes {
     }
 }
 
+/// What became of a body that goes on whether or not it can be held.
+#[derive(Debug)]
+pub enum Fit {
+    /// It is here.
+    Whole(Held),
+    /// It is too large, too slow, or there is no room: it goes on as it comes.
+    Unfinished(Upload, Option<Arc<UploadState>>),
+}
+
+/// A body that is being held.
+struct Filling {
+    upload: Upload,
+    state: Option<Arc<UploadState>>,
+    store: Store,
+    /// Most time until it is whole.
+    within: Duration,
+}
+
+impl Fit {
+    /// What is known of how it came, or comes.
+    pub const fn state(&self) -> Option<&Arc<UploadState>> {
+        match self {
+            Self::Whole(held) => held.state.as_ref(),
+            Self::Unfinished(_, state) => state.as_ref(),
+        }
+    }
+}
+
+/// Why it is not.
+enum Stop {
+    /// It could go on, but not be held.
+    Unheld(Denial),
+    /// It cannot go on.
+    Broken(Denial),
+}
+
 impl Held {
     /// Reads a whole body of at most `limit` bytes, with the pace that every upload must have, and within
     /// [`Timeouts::held_body`] however much of it has come: memory is not a place to stay. Trailers are dropped: no
@@ -161,27 +202,86 @@ impl Held {
         timeouts: &Timeouts,
         (room, group): (&Arc<Room>, AddrGroup),
     ) -> Result<Self, Denial> {
-        let store = Store::new(Arc::clone(room), group);
-        let whole = Self::whole(body, limit, timeouts.request_body_idle, store);
-        timeout(timeouts.held_body, whole).await.unwrap_or(Err(Denial::BodyTooSlow))
-    }
-
-    async fn whole(body: Incoming, limit: u64, idle: Duration, mut store: Store) -> Result<Self, Denial> {
-        let expected = body.size_hint().exact();
-        if expected.is_some_and(|bytes| bytes > limit) {
+        if body.size_hint().exact().is_some_and(|bytes| bytes > limit) {
             return Err(Denial::BodyTooLarge);
         }
-        let (mut upload, state) = Upload::new(body, limit, idle, Trailers::Dropped);
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut upload).poll_frame(cx)).await {
-            let broken = || state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
-            let Ok(data) = frame.map_err(|_| broken())?.into_data() else { break };
-            store.add(&data, limit)?;
+        let upload = Upload::new(body, limit, timeouts.request_body_idle, Trailers::Dropped);
+        let mut filling = Filling::new(upload, Store::new(Arc::clone(room), group), timeouts.held_body);
+        match filling.fill(limit).await {
+            Ok(()) => Ok(filling.whole()),
+            Err(Stop::Unheld(denial) | Stop::Broken(denial)) => Err(denial),
         }
-        let Store { mut bytes, taken } = store;
-        bytes.shrink_to_fit();
-        Ok(Self { bytes: bytes.into(), state, taken })
     }
 
+    /// Reads a body of at most `limit` bytes likewise, but lets one go on that cannot be held, up to `most` bytes.
+    ///
+    /// # Errors
+    /// [`Denial::BodyTooLarge`] over `most`, [`Denial::BodyTooSlow`], or [`Denial::BodyBroken`].
+    pub async fn read_if_it_fits(
+        body: Incoming,
+        (limit, most): (u64, u64),
+        timeouts: &Timeouts,
+        (room, group): (&Arc<Room>, AddrGroup),
+    ) -> Result<Fit, Denial> {
+        let expected = body.size_hint().exact().unwrap_or(0);
+        if expected > most {
+            return Err(Denial::BodyTooLarge);
+        }
+        let (upload, state) = Upload::new(body, most, timeouts.request_body_idle, Trailers::Forwarded);
+        if expected > limit {
+            return Ok(Fit::Unfinished(upload, state));
+        }
+        let store = Store::new(Arc::clone(room), group);
+        let mut filling = Filling::new((upload, state), store, timeouts.held_body);
+        match filling.fill(limit).await {
+            Ok(()) => Ok(Fit::Whole(filling.whole())),
+            Err(Stop::Unheld(_)) => Ok(filling.resumed()),
+            Err(Stop::Broken(denial)) => Err(denial),
+        }
+    }
+}
+
+impl Filling {
+    fn new((upload, state): (Upload, Option<Arc<UploadState>>), store: Store, within: Duration) -> Self {
+        Self { upload, state, store, within }
+    }
+
+    async fn fill(&mut self, limit: u64) -> Result<(), Stop> {
+        timeout(self.within, self.take_all(limit)).await.unwrap_or(Err(Stop::Unheld(Denial::BodyTooSlow)))
+    }
+
+    async fn take_all(&mut self, limit: u64) -> Result<(), Stop> {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut self.upload).poll_frame(cx)).await {
+            let broken =
+                || self.state.as_ref().and_then(|state| state.denial()).unwrap_or(Denial::BodyBroken);
+            let Ok(data) = frame.map_err(|_| Stop::Broken(broken()))?.into_data() else { continue };
+            let is_small = self.store.count().saturating_add(length(&data)) <= limit;
+            let room = self.store.make_room(data.len(), limit);
+            // Also without room: the bytes are here, and must not be lost on a body that goes on.
+            self.store.bytes.extend_from_slice(&data);
+            room.and(if is_small { Ok(()) } else { Err(Denial::BodyTooLarge) }).map_err(Stop::Unheld)?;
+        }
+        Ok(())
+    }
+
+    fn whole(self) -> Held {
+        let Store { mut bytes, taken } = self.store;
+        bytes.shrink_to_fit();
+        Held { bytes: bytes.into(), state: self.state, taken }
+    }
+
+    fn resumed(self) -> Fit {
+        let Self { upload, state, store: Store { bytes, taken }, within: _ } = self;
+        let before = (!bytes.is_empty()).then(|| (Bytes::from(bytes), taken));
+        Fit::Unfinished(Upload::Resumed(Box::new((before, upload))), state)
+    }
+}
+
+fn length(data: &Bytes) -> u64 {
+    u64::try_from(data.len()).unwrap_or(u64::MAX)
+}
+
+impl Held {
     /// The same bytes on their way to the CRM.
     pub fn into_upload(self) -> (Upload, Option<Arc<UploadState>>) {
         let Self { bytes, state, taken } = self;

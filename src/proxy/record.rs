@@ -124,6 +124,7 @@ impl Record {
 
     /// An answer is about to be sent.
     pub fn answered(&mut self, status: StatusCode, denial: Option<Denial>) {
+        let denial = denial.map(|denial| self.trail.recorded(denial));
         self.status = Some(status);
         self.denial = denial;
         self.proxy.metrics.answered(&self.trail, status, denial, self.started.wall);
@@ -214,7 +215,9 @@ impl Drop for Record {
             scope: self.scope.as_ref(),
             status: self.status,
             denial: self.denial,
+            observed: self.trail.observed,
             delivery: self.trail.delivery,
+            judged: self.trail.judged,
             ending: self.ending,
             bytes_in,
             bytes_out,

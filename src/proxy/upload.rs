@@ -32,6 +32,8 @@ pub enum Upload {
     Streaming(Box<Streaming>),
     /// Already here, with the memory that it takes. Boxed like the other, so that requests stay small.
     Held(Box<(Option<Bytes>, Taken)>),
+    /// What came while it was held, then the rest as it comes.
+    Resumed(Box<(Option<(Bytes, Taken)>, Self)>),
 }
 
 /// A body on its way.
@@ -161,6 +163,10 @@ impl Body for Upload {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Held(held) => Poll::Ready(held.0.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Resumed(parts) => match parts.0.take() {
+                Some((bytes, _)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Pin::new(&mut parts.1).poll_frame(cx),
+            },
             Self::Streaming(streaming) => {
                 let task = streaming.state.task.lock().clone();
                 match task {
@@ -175,6 +181,7 @@ impl Body for Upload {
         match self {
             Self::Empty => true,
             Self::Held(held) => held.0.is_none(),
+            Self::Resumed(parts) => parts.0.is_none() && parts.1.is_end_stream(),
             // Never early: the end must be polled, so that it is noted.
             Self::Streaming(_) => false,
         }
@@ -186,6 +193,12 @@ impl Body for Upload {
             Self::Held(held) => {
                 let left = held.0.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(left).unwrap_or(u64::MAX))
+            }
+            Self::Resumed(parts) => {
+                let held = parts.0.as_ref().map_or(0, |(bytes, _)| bytes.len());
+                let rest = parts.1.size_hint().exact();
+                let all = rest.map(|rest| rest.saturating_add(u64::try_from(held).unwrap_or(u64::MAX)));
+                all.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
             Self::Streaming(streaming) => streaming.body.size_hint(),
         }

@@ -322,7 +322,10 @@ impl BackgroundService for Reloader {
             }
             let insist = tokio::select! {
                 _ = shutdown.changed() => return,
-                _ = hangup.recv() => true,
+                _ = hangup.recv() => {
+                    self.workshop.access_log.reopen();
+                    true
+                }
                 _ = poll.tick() => {
                     self.keeper.keep_sometimes(self.workshop.clock.monotonic());
                     false

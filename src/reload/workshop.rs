@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
+use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::gate::{Banning, Gate, Route, Webhook};
@@ -11,7 +12,8 @@ use crate::keys::key::Key;
 use crate::keys::set::KeySet;
 use crate::keys::state::KeyStates;
 use crate::limits::deliveries::Deliveries;
-use crate::metrics::Metrics;
+use crate::limits::failures::Failures;
+use crate::metrics::{AddressLabels, Metrics};
 use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::blank::Blanks;
@@ -41,11 +43,31 @@ pub struct Workshop {
     pub senders: Arc<Memory>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
+    /// The access log, whose file is opened again on SIGHUP.
+    pub access_log: AccessLog,
     /// The time.
     pub clock: Clock,
 }
 
 impl Workshop {
+    /// One that shares nothing with the running process, to ask what some content would decide.
+    ///
+    /// # Errors
+    /// Metrics that are registered twice.
+    pub fn apart(clock: &Clock) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(Arc::new(Failures::new(1, clock)), (0, AddressLabels::None), clock)?;
+        Ok(Self {
+            states: Arc::new(KeyStates::new(clock)),
+            lifelines: Lifelines::new(metrics.revocation.clone(), clock),
+            access_log: AccessLog::off(metrics.log_lines_dropped.clone()),
+            telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
+            metrics,
+            seen: DashMap::new(),
+            senders: Arc::default(),
+            clock: clock.clone(),
+        })
+    }
+
     /// Makes the snapshot of some content. Connections to the CRM are kept if its section did not change.
     ///
     /// # Errors
@@ -85,7 +107,8 @@ impl Workshop {
         (policy, self.metrics.senders(webhook))
     }
 
-    fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
+    /// What decides, of some content.
+    pub fn gate(&self, config: &Config, keys: Arc<KeySet>) -> Gate {
         let webhook = |webhook: &config::Webhook| {
             Arc::new(Webhook {
                 name: (*webhook.name).into(),

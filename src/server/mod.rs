@@ -115,7 +115,7 @@ impl Sidelock {
         let listening = sockets.iter().map(|bound| bound.address).collect();
         let admin = admin_socket.address;
 
-        let parts = Parts::make(&loaded, server, &access_log.destination, clock)?;
+        let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
         let (drain, draining) = watch::channel(false);
         let readiness = Readiness::default();
         let stop = Stop {
@@ -184,13 +184,13 @@ impl Parts {
     fn make(
         loaded: &Loaded,
         server: &config::Server,
-        log: &access_log::Destination,
+        log: &access_log::Settings,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
         let metrics = Metrics::new(Arc::clone(&failures), (server.key_labels, server.address_labels), clock)?;
         let (access_log, writer) =
-            access_log::open(log, metrics.log_lines_dropped.clone()).map_err(StartError::AccessLog)?;
+            access_log::open(log, metrics.log_lines_dropped.clone(), clock).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
         let before = (LastUsed::read(&server.state_dir), KnownOrigins::read(&server.state_dir));
         let states = Arc::new(KeyStates::after(before, clock));
@@ -201,6 +201,7 @@ impl Parts {
             seen: dashmap::DashMap::new(),
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),
+            access_log: access_log.clone(),
             clock: clock.clone(),
         };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;

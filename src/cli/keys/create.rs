@@ -22,7 +22,7 @@ pub(super) struct Opts {
     title: String,
     /// What it may do; several with commas, or repeat
     #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", value_delimiter = ',')]
-    #[arg(required_unless_present = "roles")]
+    #[arg(required_unless_present_any = ["roles", "decoy"])]
     scopes: Vec<String>,
     /// The scopes of a role that the CRM's pack has; several with commas, or repeat
     #[arg(long = "role", value_name = "ROLE", value_delimiter = ',')]
@@ -44,6 +44,11 @@ pub(super) struct Opts {
     /// Anything worth knowing
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// A key to be stolen: it opens nothing, a thief is told that nobody knows it, and each try raises the alert
+    #[arg(long, conflicts_with_all = [
+        "scopes", "roles", "credential", "expires", "never_expires", "reason", "allow_from", "rate",
+    ])]
+    decoy: bool,
     #[command(flatten)]
     output: Output,
     /// Leave the key file alone: print the block for it on stdout, and the key on stderr
@@ -59,7 +64,8 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let key = PlainKey::generate().map_err(|error| Failure::Failed(error.to_string()))?;
     let new = opts.new_key(&key, &bench)?;
     let draft = bench.draft(&Work::default().with_new(new.clone()))?;
-    let told = format!("Key {} for '{}'.", new.id, plain(&new.title));
+    let kind = if opts.decoy { "Decoy" } else { "Key" };
+    let told = format!("{kind} {} for '{}'.", new.id, plain(&new.title));
     let format = Format::of(opts.json);
     let handing = opts.output.prepare(&key)?;
     if opts.print {
@@ -70,7 +76,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         Conclusion::Done => {
             let expires = match &new.lifetime {
                 Lifetime::Until(until) => Some(until.rfc3339()),
-                Lifetime::Unlimited { .. } => None,
+                Lifetime::Unlimited { .. } | Lifetime::Decoy => None,
             };
             let value = json!({
                 "id": new.id,
@@ -78,6 +84,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
                 "scopes": new.scopes,
                 "created": new.created.rfc3339(),
                 "expires": expires,
+                "decoy": opts.decoy,
             });
             handing.over(&told, value, format)
         }
@@ -99,7 +106,7 @@ impl Opts {
             digest: key.digest(),
             scopes: arguments::scopes(&scopes, &config.scopes)?,
             created: bench.now,
-            lifetime: self.expires.lifetime(bench.now)?,
+            lifetime: if self.decoy { Lifetime::Decoy } else { self.expires.lifetime(bench.now)? },
             allow_from: self.allow_from.iter().map(|Network(text)| text.clone()).collect(),
             rate: self.rate,
             credential: arguments::credential(self.credential.as_deref(), credentials)?,

@@ -7,14 +7,14 @@ use super::arguments::{self, Expiry, Network};
 use super::{Bench, Format, view};
 use crate::editing::desk::{Purpose, Work};
 use crate::editing::{Field, Setting};
-use crate::keys::key::Key;
+use crate::keys::key::{Key, Mode};
 use crate::limits::rate::Rate;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").multiple(true).required(true).args([
     "title", "scopes", "add_scope", "remove_scope", "allow_from", "from_anywhere", "rate", "default_rate", "expires",
-    "never_expires", "owner", "note", "credential",
+    "never_expires", "owner", "note", "credential", "mode",
 ])))]
 pub(super) struct Opts {
     /// Which key
@@ -62,9 +62,18 @@ pub(super) struct Opts {
     /// As whom the CRM is asked: a name under [upstream.credentials]; an empty one takes it out
     #[arg(long, value_name = "NAME")]
     credential: Option<String>,
+    /// Whether its own limits refuse (enforce), or count what they would refuse and let it pass (observe)
+    #[arg(long, value_enum)]
+    mode: Option<TypedMode>,
     /// Print what is known of the key as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum TypedMode {
+    Enforce,
+    Observe,
 }
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
@@ -102,6 +111,11 @@ impl Opts {
         } else if let (true, Some(reason)) = (self.never_expires, &self.reason) {
             set("expires", Setting::Absent);
             set("reason", Setting::Text(arguments::line("reason", reason)?));
+        }
+        match self.mode {
+            Some(TypedMode::Enforce) => set("mode", Setting::Absent),
+            Some(TypedMode::Observe) => set("mode", Setting::Text(Mode::Observe.word().to_owned())),
+            None => {}
         }
         match self.credential.as_deref() {
             Some("") => set("credential", Setting::Absent),

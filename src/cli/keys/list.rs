@@ -12,6 +12,7 @@ use crate::clock::WallTime;
 use crate::editing::desk::Purpose;
 use crate::keys::key::Key;
 use crate::keys::last_used::Uses;
+use crate::keys::phase::Phase;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -68,7 +69,8 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
 /// `text` is in lower case.
 fn fits(key: &Key, text: &str, now: WallTime) -> bool {
     let owner = key.about.as_ref().and_then(|about| about.owner.as_deref()).unwrap_or_default();
-    let parts = [key.id.as_str(), key.title.as_str(), owner, &key.scope_names, key.phase(now).word()];
+    let state = view::state(key, now);
+    let parts = [key.id.as_str(), key.title.as_str(), owner, &key.scope_names, &state];
     parts.iter().any(|part| part.to_lowercase().contains(text))
 }
 
@@ -109,20 +111,19 @@ impl Bench {
     fn row(&self, key: &Key, uses: Uses) -> [String; 8] {
         let none = || "-".to_owned();
         let ago = |moment: WallTime| roughly(self.now.since(moment));
-        let expires = key.expires.map_or_else(
-            || "never".to_owned(),
-            |expires| {
-                if expires > self.now {
-                    format!("in {}", roughly(expires.since(self.now)))
-                } else {
-                    format!("{} ago", ago(expires))
-                }
-            },
-        );
+        let phase = key.phase(self.now);
+        let never = || if phase == Phase::Decoy { none() } else { "never".to_owned() };
+        let expires = key.expires.map_or_else(never, |expires| {
+            if expires > self.now {
+                format!("in {}", roughly(expires.since(self.now)))
+            } else {
+                format!("{} ago", ago(expires))
+            }
+        });
         let owner = key.about.as_ref().and_then(|about| about.owner.as_deref());
         [
             key.id.as_str().to_owned(),
-            key.phase(self.now).word().to_owned(),
+            view::state(key, self.now),
             key.secret_made().map_or_else(none, ago),
             expires,
             uses.any.map_or_else(none, |last| format!("{} ago", ago(last))),

@@ -102,30 +102,7 @@ impl Bench {
 
     /// The key with this id, or the only one with this title, and its position.
     fn find(&self, named: &str) -> Result<(usize, &Key), Failure> {
-        let keys = self.desk.keys();
-        let with = |fits: &dyn Fn(&Key) -> bool| -> Vec<(usize, &Key)> {
-            keys.iter().enumerate().filter(|(_, key)| fits(key)).collect()
-        };
-        let mut found = with(&|key| key.id.as_str() == named);
-        if found.is_empty() {
-            found = with(&|key| key.title.as_str() == named);
-        }
-        match found.as_slice() {
-            [one] => Ok(*one),
-            [] => {
-                let names = keys.iter().flat_map(|key| [key.id.as_str(), key.title.as_str()]);
-                let near = meant(named, names)
-                    .map_or_else(String::new, |near| format!("; did you mean '{}'?", plain(near)));
-                Err(Failure::Failed(format!("no key has the id or title '{}'{near}", plain(named))))
-            }
-            several => {
-                let ids: Vec<&str> = several.iter().map(|(_, key)| key.id.as_str()).collect();
-                Err(Failure::Failed(format!(
-                    "several keys have this title; name one by its id: {}",
-                    ids.join(", ")
-                )))
-            }
-        }
+        find_key(self.desk.keys(), named)
     }
 
     fn draft(&self, work: &Work) -> Result<Draft, Failure> {
@@ -155,6 +132,33 @@ impl Bench {
                 if format == Format::Json { print(&value) } else { Ok(()) }
             }
             Conclusion::ToApply { why, toml } => Err(to_apply(&why, &toml, format)),
+        }
+    }
+}
+
+/// The key with this id, or the only one with this title, and its position.
+pub(super) fn find_key<'k>(keys: &'k [Key], named: &str) -> Result<(usize, &'k Key), Failure> {
+    let with = |fits: &dyn Fn(&Key) -> bool| -> Vec<(usize, &'k Key)> {
+        keys.iter().enumerate().filter(|(_, key)| fits(key)).collect()
+    };
+    let mut found = with(&|key| key.id.as_str() == named);
+    if found.is_empty() {
+        found = with(&|key| key.title.as_str() == named);
+    }
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => {
+            let names = keys.iter().flat_map(|key| [key.id.as_str(), key.title.as_str()]);
+            let near = meant(named, names)
+                .map_or_else(String::new, |near| format!("; did you mean '{}'?", plain(near)));
+            Err(Failure::Failed(format!("no key has the id or title '{}'{near}", plain(named))))
+        }
+        several => {
+            let ids: Vec<&str> = several.iter().map(|(_, key)| key.id.as_str()).collect();
+            Err(Failure::Failed(format!(
+                "several keys have this title; name one by its id: {}",
+                ids.join(", ")
+            )))
         }
     }
 }

@@ -39,6 +39,10 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         say(&format!("Key {} is revoked already; nothing was changed.", view::name(key)));
         return Ok(());
     }
+    if key.standing == Standing::Decoy {
+        let why = "a decoy, which opens nothing; delete its block to be rid of it";
+        return Err(Failure::Failed(format!("key {} is {why}", view::name(key))));
+    }
     let fields = [
         ("revoked", Setting::Truth(true)),
         ("revoked_at", Setting::Moment(bench.now)),

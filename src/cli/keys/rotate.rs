@@ -56,7 +56,8 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
 fn rotate(bench: &Bench, at: usize, key: &Key, opts: &Opts) -> Result<(), Failure> {
     let phase = key.phase(bench.now);
     if phase.is_over() {
-        return Err(Failure::Failed(format!("key {} is {}; make a new one", view::name(key), phase.word())));
+        let what = if phase == Phase::Decoy { "a decoy" } else { phase.word() };
+        return Err(Failure::Failed(format!("key {} is {what}; make a new one", view::name(key))));
     }
     if phase == Phase::Rotating && !opts.force {
         return Err(Failure::Failed(format!(

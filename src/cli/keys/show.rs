@@ -39,7 +39,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     }
     let mut out = std::io::stdout();
     let last = uses.any.map_or_else(|| "-".to_owned(), crate::clock::WallTime::rfc3339);
-    let told = [("state", key.phase(bench.now).word().to_owned()), ("last used", last)];
+    let told = [("state", view::state(key, bench.now)), ("last used", last)];
     let fields = fields.iter().map(|(name, text)| (name.as_str(), plain(text)));
     for (name, text) in fields.chain(told) {
         writeln!(out, "{name:<14}  {text}")?;

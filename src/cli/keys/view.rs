@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::terminal::plain;
 use crate::clock::WallTime;
-use crate::keys::key::{Ends, Key};
+use crate::keys::key::{Ends, Key, Mode};
 use crate::keys::last_used::Uses;
 use crate::keys::origins::{Hour, Seen};
 
@@ -22,6 +22,7 @@ pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
         "id": key.id.as_str(),
         "title": key.title.as_str(),
         "state": key.phase(now).word(),
+        "mode": key.mode.word(),
         "scopes": key.scope_names.split_ascii_whitespace().collect::<Vec<_>>(),
         "owner": about.owner,
         "created": moment(key.created),
@@ -58,6 +59,15 @@ pub(super) fn origin_lines(seen: &Seen) -> Vec<(&'static str, String)> {
         .map(|it| ("network", format!("{}  first {}, last {}", it.network, hour(it.first), hour(it.last))));
     let addresses = seen.addresses.iter().map(|it| ("address", format!("{}  {}", it.ip, hour(it.last))));
     networks.chain(addresses).collect()
+}
+
+/// Where the key stands, and whether its limits are only tried out.
+pub(super) fn state(key: &Key, now: WallTime) -> String {
+    let word = key.phase(now).word();
+    match key.mode {
+        Mode::Enforce => word.to_owned(),
+        Mode::Observe => format!("{word}, observed"),
+    }
 }
 
 /// `7Qm2xR9k ('Payment gateway')`.

@@ -4,6 +4,7 @@ pub mod bot_api;
 pub mod client;
 pub mod crm;
 pub mod gateway;
+pub mod ledger;
 pub mod office;
 
 use std::time::{Duration, Instant};

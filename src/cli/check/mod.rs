@@ -1,36 +1,63 @@
-//! `sidelock check`: every mistake of both files at once.
+//! `sidelock check`: every mistake of both files at once, and what they would change for the requests of the past.
+
+mod replay;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::moment::When;
+use super::terminal::json_plain;
 use super::{Failure, say, show, tally};
 use crate::clock::{Clock, WallTime};
 use crate::config::environment::Environment;
-use crate::config::load::{Loading, load};
+use crate::config::load::{Loading, load_with};
 use crate::config::source::{Lines, Severity};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Opts {
-    /// Exit with 3 if there are warnings
+    /// Exit with 3 if there are warnings, or requests that would be judged otherwise
     #[arg(long)]
     strict: bool,
-    /// Print the mistakes as JSON on stdout
+    /// Ask both files about the requests of the access log since then (72h, 7d, a moment, all), and list who would be newly refused
+    /// or allowed
+    #[arg(long, value_name = "WHEN")]
+    replay: Option<When>,
+    /// Another key file than the configured one
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Another log than the configured one, with its rotated files; - for stdin
+    #[arg(long, value_name = "FILE", requires = "replay")]
+    file: Option<PathBuf>,
+    /// Print JSON on stdout
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
-    let mut loading = load(path, &Environment::Process);
+    let mut loading = load_with(path, &Environment::Process, opts.keys.as_deref());
     ended_secrets(path, &mut loading, Clock::system().wall());
+    let errors = loading.report.count(Severity::Error);
+    let loaded = loading.loaded.as_ref().filter(|_| errors == 0);
+    let replayed = match (opts.replay, loaded) {
+        (Some(since), Some(loaded)) => Some(replay::run((path, opts.file.as_deref()), since, loaded)?),
+        (Some(_) | None, _) => None,
+    };
     if opts.json {
-        writeln!(std::io::stdout(), "{}", as_json(&loading))?;
+        let mut value = as_json(&loading);
+        if let (Some(object), Some(replayed)) = (value.as_object_mut(), &replayed) {
+            object.insert("replay".to_owned(), replayed.json());
+        }
+        writeln!(std::io::stdout(), "{}", json_plain(&value.to_string()))?;
     } else {
         show(&loading);
+        if let Some(replayed) = &replayed {
+            replayed.print()?;
+        }
     }
-    let (errors, warnings) = (loading.report.count(Severity::Error), loading.report.count(Severity::Warning));
-    match &loading.loaded {
-        Some(loaded) if errors == 0 => {
+    let warnings = loading.report.count(Severity::Warning);
+    match loaded {
+        Some(loaded) => {
             let keys = loaded.keys.keys.len();
             let config = &loaded.config;
             let of =
@@ -44,9 +71,16 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
                 of(config.routes.len(), "route"),
                 of(warnings, "warning"),
             ));
-            if opts.strict && warnings > 0 { Err(Failure::Warnings(tally(&loading))) } else { Ok(()) }
+            match replayed.map_or(0, |replayed| replayed.changed()) {
+                _ if opts.strict && warnings > 0 => Err(Failure::Warnings(tally(&loading))),
+                0 => Ok(()),
+                changed if opts.strict => {
+                    Err(Failure::Warnings(format!("{changed} requests would be judged otherwise")))
+                }
+                _ => Ok(()),
+            }
         }
-        Some(_) | None => Err(Failure::Mistakes(tally(&loading))),
+        None => Err(Failure::Mistakes(tally(&loading))),
     }
 }
 

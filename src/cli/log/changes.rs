@@ -5,27 +5,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::terminal::plain;
-use super::{Failure, say, show, tally};
+use super::super::terminal::plain;
+use super::super::{Failure, say, show, tally};
 use crate::changes::verify::{self, Reading};
 use crate::config::environment::Environment;
 use crate::config::load::load;
 
-/// What was typed.
-#[derive(Debug, clap::Args)]
-pub(super) struct Opts {
-    /// Show the changes of keys that commands made
-    #[arg(long, required = true)]
-    changes: bool,
-    /// Find missing, altered and reordered lines instead; exit with 1 if there are any
-    #[arg(long)]
-    verify: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
+pub(super) fn run(path: &Path, verify: bool, as_json: bool) -> Result<(), Failure> {
     let loading = load(path, &Environment::Unread);
     let Some(loaded) = &loading.loaded else {
         show(&loading);
@@ -33,7 +19,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     };
     let reading = verify::read(&loaded.config.server.state_dir)
         .map_err(|error| Failure::Failed(format!("the change record cannot be read: {error}")))?;
-    if opts.verify { verified(&reading, opts.json) } else { listed(&reading, opts.json) }
+    if verify { verified(&reading, as_json) } else { listed(&reading, as_json) }
 }
 
 fn verified(reading: &Reading, as_json: bool) -> Result<(), Failure> {
