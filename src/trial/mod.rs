@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod court;
+mod grounds;
 pub mod replay;
 pub mod shape;
 pub mod walk;

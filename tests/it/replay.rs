@@ -40,9 +40,8 @@ fn groups(replayed: &Value, list: &str) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn who_would_be_newly_refused_or_allowed() {
-    let log = [
+fn past() -> Vec<Entry> {
+    vec![
         get(0, "stays", "/api/tickets/1"),
         get(1, "shop", "/api/tickets/1"),
         post(2, "shop", "/api/tickets/2/notes"),
@@ -66,15 +65,24 @@ fn who_would_be_newly_refused_or_allowed() {
             more: ",\"observed\":\"scope\",\"sampled\":10".to_owned(),
             ..post(12, "stays", "/api/z")
         },
-    ];
-    let keys = [
+    ]
+}
+
+fn todays_keys() -> String {
+    [
         block("stays", "scopes = [\"read\"]"),
         block("shop", "scopes = [\"read\"]"),
         block("bot", "scopes = [\"write\"]"),
         block("office", "scopes = [\"read\"]\nallow_from = [\"203.0.113.0/24\"]"),
         block("old", "scopes = [\"read\"]\nexpires = 2999-01-01T00:00:00Z"),
-    ];
-    let office = office(&keys.concat(), &log);
+    ]
+    .concat()
+}
+
+#[test]
+fn who_would_be_newly_refused_or_allowed() {
+    let (log, keys) = (past(), todays_keys());
+    let office = office(&keys, &log);
     let replay =
         |more: &[&str]| office.json(&[&["check", "--replay", "all"], more].concat())["replay"].clone();
     let replayed = replay(&[]);
@@ -108,10 +116,10 @@ fn who_would_be_newly_refused_or_allowed() {
     assert_eq!(office.run(&["check", "--replay", "all", "--strict"]).status.code(), Some(3));
 
     // Another key file, that nobody has put in force yet.
-    let other = keys.concat().replace("\"write\"]", "\"read\"]") + &block("gone", "scopes = [\"read\"]");
+    let other = keys.replace("\"write\"]", "\"read\"]") + &block("gone", "scopes = [\"read\"]");
     office.save(&other);
     std::fs::rename(office.path("keys.toml"), office.path("new.toml")).unwrap();
-    office.save(&keys.concat());
+    office.save(&keys);
     let replayed = replay(&["--keys", "new.toml"]);
     assert!(!groups(&replayed, "newly_refused").iter().any(|it| it.contains("gone")), "{replayed}");
     assert_eq!(groups(&replayed, "newly_allowed"), ["1 old GET /api/x expired"]);
