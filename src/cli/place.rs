@@ -14,7 +14,6 @@ use crate::records::reading::{Found, Query, Tally, read, read_stream};
 
 /// Where to read, and who is who.
 pub(super) struct Place {
-    #[expect(dead_code, reason = "soon")]
     pub(super) config: Config,
     /// As the file has them; none if it has mistakes.
     pub(super) keys: Vec<Key>,
