@@ -96,6 +96,8 @@ pub struct Findings {
     pub reasons: Vec<Counted>,
     /// Addresses with refused credentials in the present period.
     pub addresses: Vec<Address>,
+    /// How many addresses there were; one that was forgotten and came again counts twice.
+    pub addresses_seen: u64,
     /// Addresses that were forgotten because there were too many.
     pub addresses_forgotten: u64,
     /// Deliveries of the present period by webhook.
@@ -253,6 +255,8 @@ impl Review {
             keys_left_out: self.keys_left_out,
             reasons: self.reasons.counted(MOST_WORDS),
             addresses: self.addresses.counted(SHOWN_ADDRESSES).into_iter().map(address).collect(),
+            addresses_seen: u64::try_from(self.addresses.len()).unwrap_or(u64::MAX)
+                + self.addresses.forgotten(),
             addresses_forgotten: self.addresses.forgotten(),
             webhooks,
             unused: about.unused,

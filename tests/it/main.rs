@@ -35,6 +35,7 @@ mod log;
 mod packs;
 mod records;
 mod reload;
+mod report;
 mod rotation;
 mod secrets;
 mod targets;

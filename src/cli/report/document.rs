@@ -61,6 +61,8 @@ pub(super) enum Cell {
     /// An id, a path, an address.
     Code(String),
     Number(String),
+    /// A date and a time.
+    Moment(String),
     /// A word about the row.
     Flag(Tone, String),
     /// Counts over time, of which the last so many are the present ones.
@@ -87,6 +89,17 @@ pub(super) struct Bar {
 
 /// Rows of a table that people are shown.
 pub(super) const SHOWN: usize = 50;
+
+impl Cell {
+    /// True for what stands at the right of its column.
+    pub(super) fn is_number(&self) -> bool {
+        match self {
+            Self::Number(_) => true,
+            Self::Flag(_, text) => text.starts_with(|first: char| first.is_ascii_digit()),
+            Self::Text(_) | Self::Code(_) | Self::Moment(_) | Self::Spark(..) => false,
+        }
+    }
+}
 
 impl Table {
     pub(super) fn new(title: &'static str, head: &[&'static str]) -> Self {
@@ -144,6 +157,10 @@ pub(super) fn text(text: impl Into<String>) -> Cell {
 
 pub(super) fn code(text: impl Into<String>) -> Cell {
     Cell::Code(text.into())
+}
+
+pub(super) fn when(text: impl Into<String>) -> Cell {
+    Cell::Moment(text.into())
 }
 
 pub(super) fn number(value: u64) -> Cell {

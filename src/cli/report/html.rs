@@ -53,6 +53,9 @@ pub(super) fn safe(text: &str) -> String {
     out
 }
 
+/// Longest text that stands in one line.
+const LONG: usize = 24;
+
 const fn class(tone: Tone) -> &'static str {
     match tone {
         Tone::Plain => "plain",
@@ -96,7 +99,7 @@ fn rows(out: &mut String, table: &Table) {
     out.push_str("<div class=\"scroll\"><table>\n<thead><tr>");
     let first = table.rows.first().map(Vec::as_slice).unwrap_or_default();
     for (head, cell) in table.head.iter().zip(first) {
-        let class = if matches!(cell, Cell::Number(_)) { " class=\"number\"" } else { "" };
+        let class = if cell.is_number() { " class=\"number\"" } else { "" };
         out.push_str(&format!("<th scope=\"col\"{class}>{}</th>", safe(head)));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
@@ -113,11 +116,22 @@ fn rows(out: &mut String, table: &Table) {
 
 fn cell_of(cell: &Cell) -> String {
     match cell {
+        // What is long is broken into lines, but not into columns of letters.
+        Cell::Text(text) if text.len() > LONG => format!("<td class=\"long\">{}</td>", safe(text)),
         Cell::Text(text) => format!("<td>{}</td>", safe(text)),
-        Cell::Code(text) => format!("<td><code>{}</code></td>", safe(text)),
+        Cell::Code(text) if text.len() > LONG => {
+            format!("<td class=\"long\"><code>{}</code></td>", safe(text))
+        }
+        Cell::Code(text) => format!("<td class=\"whole\"><code>{}</code></td>", safe(text)),
+        Cell::Moment(text) => {
+            let parts: Vec<String> =
+                text.split(' ').map(|part| format!("<span>{}</span>", safe(part))).collect();
+            format!("<td class=\"moment\">{}</td>", parts.join(" "))
+        }
         Cell::Number(text) => format!("<td class=\"number\">{}</td>", safe(text)),
         Cell::Flag(tone, text) => {
-            format!("<td><span class=\"flag {}\">{}</span></td>", class(*tone), safe(text))
+            let place = if cell.is_number() { " class=\"number\"" } else { "" };
+            format!("<td{place}><span class=\"flag {}\">{}</span></td>", class(*tone), safe(text))
         }
         Cell::Spark(values, present) => format!("<td>{}</td>", plot::spark(values, *present)),
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::place::Place;
 use super::document::{
     Bar, Bars, Cell, Document, Part, Section, Table, Tile, Tone, bytes, code, count, counted, number, text,
+    when,
 };
 use super::review::at_least;
 use crate::clock::WallTime;
@@ -173,7 +174,7 @@ fn ended(row: &Row) -> [Cell; 3] {
 }
 
 fn first_and_last(row: &Row) -> [Cell; 2] {
-    [text(moment(row.counted.first)), text(moment(row.counted.last))]
+    [when(moment(row.counted.first)), when(moment(row.counted.last))]
 }
 
 fn addresses(radius: &Radius) -> Section {
@@ -218,8 +219,8 @@ fn exports(radius: &Radius) -> Section {
             code(&*it.counted.name),
             number(it.counted.count),
             Cell::Number(bytes(it.bytes_out)),
-            text(moment(it.counted.first)),
-            text(moment(it.counted.last)),
+            when(moment(it.counted.first)),
+            when(moment(it.counted.last)),
         ]
     });
     Section::new("Exports and bulk calls", lead).table(table)
@@ -266,8 +267,8 @@ fn refusals(radius: &Radius) -> Section {
                 text(meaning(&it.name, None)),
                 code(&*it.name),
                 number(it.count),
-                text(moment(it.first)),
-                text(moment(it.last)),
+                when(moment(it.first)),
+                when(moment(it.last)),
             ]
         });
     let statuses = Table::new("By status", &["Status", "Count"])

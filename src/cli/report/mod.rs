@@ -80,7 +80,8 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let span = Span { since: Stamp(since), until: Stamp(until) };
     let (value, document) = match &opts.key {
         Some(named) => of_key(&place, &place.id_of(named), span, now)?,
-        None => of_all(&place, &Periods::new(until, length), now)?,
+        // What expires soon, or was unused for long, is so at the end of the time that is looked at.
+        None => of_all(&place, &Periods::new(until, length), until)?,
     };
     match (&opts.html, opts.json) {
         (Some(file), _) => write_page(file, &html::page(&document)),

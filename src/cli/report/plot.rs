@@ -9,8 +9,8 @@ const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 64.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 28.0;
-/// Labels under the bars, at most.
-const LABELS: usize = 8;
+/// Width of a letter of the labels.
+const LETTER: f64 = 7.5;
 
 /// Bars, stacked, with a line for what is usual.
 pub(super) fn bars(bars: &Bars) -> String {
@@ -91,7 +91,9 @@ fn usual_line(all: &[Bar], x: &dyn Fn(usize) -> f64, y: &dyn Fn(f64) -> f64) -> 
 }
 
 fn labels(all: &[Bar], x: &dyn Fn(usize) -> f64) -> String {
-    let every = all.len().div_ceil(LABELS).max(1);
+    let longest = all.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+    let fit = ((WIDTH - LEFT) / (longest as f64 * LETTER + 3.0 * LETTER)).max(1.0) as usize;
+    let every = all.len().div_ceil(fit).max(1);
     let label = |(at, bar): (usize, &Bar)| {
         format!(
             "<text class=\"axis\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",

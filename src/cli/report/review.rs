@@ -3,6 +3,7 @@
 use super::super::place::Place;
 use super::document::{
     Bar, Bars, Cell, Document, Part, Section, Table, Tile, Tone, code, count, counted, number, plural, text,
+    when,
 };
 use crate::denial::words::meaning;
 use crate::report::review::{Findings, KeyVolume, Webhook};
@@ -155,26 +156,33 @@ fn judgement(volume: &Volume, findings: &Findings) -> (Tone, String) {
 fn refused(findings: &Findings) -> Section {
     let reason = |it: &Counted| vec![text(meaning(&it.name, None)), code(&*it.name), number(it.count)];
     let reasons = Table::new("By reason", &["Reason", "Word", "Count"]).with(&findings.reasons, reason);
-    let addresses = Table::new("Refused credentials by address", &["Address", "Count", "First", "Last", "Why"])
-        .most(20)
-        .with(&findings.addresses, |it| {
-            vec![
-                code(&*it.counted.name),
-                at_least(&it.counted),
-                text(day(it.counted.first)),
-                text(day(it.counted.last)),
-                text(it.reasons.join(", ")),
-            ]
-        })
-        .and((findings.addresses_forgotten > 0).then(|| {
-            format!(
-                "{} were forgotten for want of room; each had few refusals, and counts above are the least they can be",
-                plural(findings.addresses_forgotten, "entry", "entries")
-            )
-        }));
+    let addresses =
+        Table::new("Refused credentials by address", &["Address", "Count", "First", "Last", "Why"])
+            .most(20)
+            .with(&findings.addresses, |it| {
+                vec![
+                    code(&*it.counted.name),
+                    at_least(&it.counted),
+                    when(day(it.counted.first)),
+                    when(day(it.counted.last)),
+                    text(it.reasons.join(", ")),
+                ]
+            })
+            .and((findings.addresses_seen > 20).then(|| addresses_in_all(findings)));
     let lead =
         if findings.reasons.is_empty() { "Nothing was refused." } else { "IPv6 addresses count per /64." };
     Section::new("Refusals", lead).table(reasons).table(addresses)
+}
+
+fn addresses_in_all(findings: &Findings) -> String {
+    let all = plural(findings.addresses_seen, "address", "addresses");
+    match findings.addresses_forgotten {
+        0 => format!("{all} in all"),
+        forgotten => format!(
+            "About {all} in all; {} of them with few refusals each were forgotten for want of room",
+            count(forgotten)
+        ),
+    }
 }
 
 /// A count that may be larger in truth.
@@ -227,7 +235,7 @@ fn webhooks(webhooks: &[Webhook]) -> Section {
 fn alarms(findings: &Findings, place: &Place) -> Section {
     let decoys = Table::new("Decoy keys", &["Key and address", "Count", "First", "Last"])
         .with(&findings.decoys, |it| {
-            vec![code(&*it.name), number(it.count), text(day(it.first)), text(day(it.last))]
+            vec![code(&*it.name), number(it.count), when(day(it.first)), when(day(it.last))]
         });
     let observed = Table::new(
         "What observed keys would be refused for",
@@ -252,7 +260,7 @@ fn upkeep(findings: &Findings) -> Section {
     );
     let expiring = Table::new("Expiring within 14 days", &["Key", "Title", "Owner", "Expires"])
         .with(&findings.expiring, |it| {
-            vec![code(&*it.id), text(&*it.title), owner(&it.owner), text(day(it.expires))]
+            vec![code(&*it.id), text(&*it.title), owner(&it.owner), when(day(it.expires))]
         });
     let over = Table::new("Scopes held and not used", &["Key", "Title", "Used", "Not used"])
         .with(&findings.overprivileged, |it| {

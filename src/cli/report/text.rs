@@ -53,7 +53,7 @@ fn add(out: &mut String, section: &Section) {
 fn cell(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) | Cell::Code(text) => short(&plain(text), WIDEST),
-        Cell::Number(text) => plain(text),
+        Cell::Number(text) | Cell::Moment(text) => plain(text),
         Cell::Flag(Tone::Plain, text) => plain(text),
         Cell::Flag(tone, text) => format!("{} {}", mark(*tone), plain(text)),
         Cell::Spark(values, _) => spark(values),
@@ -71,11 +71,8 @@ fn rows(out: &mut String, table: &Table) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let right: Vec<bool> = table
-        .rows
-        .first()
-        .map(|row| row.iter().map(|cell| matches!(cell, Cell::Number(_))).collect())
-        .unwrap_or_default();
+    let right: Vec<bool> =
+        table.rows.first().map(|row| row.iter().map(Cell::is_number).collect()).unwrap_or_default();
     let head: Vec<String> = table.head.iter().map(|head| head.to_uppercase()).collect();
     for row in std::iter::once(&head).chain(&cells) {
         let mut line = String::new();
