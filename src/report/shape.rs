@@ -14,18 +14,16 @@ pub fn of(path: &str) -> (String, Option<String>) {
             shape.push('…');
             break;
         }
-        // `4711.json` is an id too.
-        let (name, extension) = match segment.rsplit_once('.') {
-            Some((name, extension))
-                if !extension.is_empty() && extension.bytes().all(|it| it.is_ascii_lowercase()) =>
-            {
-                (name, Some(extension))
-            }
-            Some(_) | None => (segment, None),
-        };
+        // `4711.json` is an id too; `ada@example.com` is one as a whole.
+        let ending = segment.rsplit_once('.').filter(|(name, ending)| {
+            (1..=5).contains(&ending.len())
+                && ending.bytes().all(|it| it.is_ascii_lowercase())
+                && !name.contains(['@', '%'])
+        });
+        let (name, extension) = ending.map_or((segment, None), |(name, ending)| (name, Some(ending)));
         if is_id(name) {
             shape.push_str("{id}");
-            if let Some(extension) = extension.filter(|it| it.len() <= 5) {
+            if let Some(extension) = extension {
                 shape.push('.');
                 shape.push_str(extension);
             }
