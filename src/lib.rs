@@ -40,9 +40,10 @@ pub mod records;
 pub mod changes;
 pub mod config;
 
-// 10 to 12: hyper and pingora; the key file edited by commands
+// 10 to 12: hyper and pingora; the key file edited by commands; figures out of the record
 pub mod admin;
 pub mod editing;
+pub mod report;
 pub mod telegram;
 
 pub mod proxy;

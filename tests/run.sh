@@ -61,10 +61,11 @@ debian_parts() {
     has curl || packages+=(curl)
     has valgrind || packages+=(valgrind)
     has openssl || packages+=(openssl)
+    has chromium || packages+=(chromium)
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool node npm curl valgrind openssl python3; do
+    for program in prometheus promtool node npm curl valgrind openssl chromium python3; do
         has "$program" || missing "$program"
     done
 }

@@ -8,10 +8,10 @@ use http::uri::PathAndQuery;
 use super::sampling::Sampling;
 use crate::outcome::{Caller, Outcome};
 
-/// One line. Fields that are not known are left out. `second` is the moment as text, to the second.
+/// One line. Fields that are not known are left out. `second` is the moment as text, to the second and without the `Z`.
 pub(super) fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>, sampling: Sampling) {
     out.extend_from_slice(b"{\"time\":\"");
-    out.extend_from_slice(second.trim_end_matches('Z').as_bytes());
+    out.extend_from_slice(second.as_bytes());
     let millis = u16::try_from(outcome.at.unix_millis().rem_euclid(1000)).unwrap_or(0);
     out.push(b'.');
     let [hundreds, tens, ones] =

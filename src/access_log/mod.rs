@@ -90,7 +90,7 @@ struct Waiting {
     bytes: Vec<u8>,
     closing: bool,
     reopening: bool,
-    /// The last second that was written out, and its text: many lines share one.
+    /// The last second that was written out, and its text without the `Z`: many lines share one.
     second: (i64, String),
 }
 
@@ -134,7 +134,9 @@ impl AccessLog {
         let first = waiting.bytes.is_empty();
         let second = outcome.at.unix_secs();
         if waiting.second.0 != second {
-            waiting.second = (second, outcome.at.rfc3339());
+            let mut text = outcome.at.rfc3339();
+            text.truncate(text.trim_end_matches('Z').len());
+            waiting.second = (second, text);
         }
         let Waiting { bytes, second: (_, stamp), .. } = &mut *waiting;
         line(bytes, stamp, outcome, self.sampling);

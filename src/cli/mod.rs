@@ -15,6 +15,7 @@ mod log;
 mod moment;
 mod place;
 mod reload;
+mod report;
 mod run;
 mod telegram;
 mod terminal;
@@ -61,6 +62,8 @@ enum Verb {
     Bans(bans::Opts),
     /// Show what was asked, by whom, and why it was refused; or who changed which key
     Log(Box<log::Opts>),
+    /// Review the last week's keys and webhooks; or what was done with a key that leaked
+    Report(report::Opts),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Verb::Addresses(opts) => addresses::run(&find(config), &opts),
         Verb::Bans(opts) => bans::run(&find(config), &opts),
         Verb::Log(opts) => log::run(&find(config), &opts),
+        Verb::Report(opts) => report::run(&find(config), &opts),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

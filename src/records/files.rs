@@ -34,6 +34,9 @@ impl Files {
     /// # Errors
     /// The folder or the current file cannot be read. That there is no file at all is an error too.
     pub fn of(log: &Path) -> std::io::Result<Self> {
+        // Siblings stand beside the file itself, not beside a symbolic link to it.
+        let real = log.canonicalize();
+        let log = real.as_deref().unwrap_or(log);
         // First the current file, then the names: what is rotated between the two is found by its name or is open already.
         let current = match File::open(log) {
             Ok(file) => Some(file),
@@ -144,5 +147,9 @@ mod tests {
         std::fs::hard_link(path("access.ndjson"), path("access-20261123T100000Z.ndjson")).unwrap();
         assert_eq!(Files::of(&path("access.ndjson")).unwrap().rotated.len(), 4);
         assert!(Files::of(&path("none.ndjson")).is_err());
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("log");
+        std::os::unix::fs::symlink(path("access.ndjson"), &link).unwrap();
+        assert_eq!(Files::of(&link).unwrap().rotated.len(), 4);
     }
 }

@@ -144,6 +144,24 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_into_a_file_that_was_moved_away_is_seen_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.ndjson");
+        std::fs::write(&log, line("a")).unwrap();
+        let mut follower = Follower::at_end(&log).unwrap();
+        let mut writer = File::options().append(true).open(&log).unwrap();
+        std::fs::rename(&log, folder.path().join("access.ndjson.1")).unwrap();
+        let mut next = File::create(&log).unwrap();
+        assert_eq!(look(&mut follower), [""; 0]);
+        // The process has not heard of it yet.
+        writer.write_all(line("b").as_bytes()).unwrap();
+        assert_eq!(look(&mut follower), ["/b"]);
+        writer.write_all(line("c").as_bytes()).unwrap();
+        next.write_all(line("d").as_bytes()).unwrap();
+        assert_eq!(look(&mut follower), ["/c", "/d"]);
+    }
+
+    #[test]
     fn it_begins_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.ndjson");

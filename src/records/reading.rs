@@ -279,6 +279,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_back_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.ndjson");
+        let filler = "x".repeat(200);
+        let second = |number: i64| number / 10 - if number < 20_000 { 0 } else { 800 };
+        let text: String = (0..40_000).map(|number| line(second(number), 0, &filler)).collect();
+        std::fs::write(&log, text).unwrap();
+        let (found, tally) = paths(&log, &Query::new(moment(1_500), None));
+        assert_eq!(found.len(), 22_000);
+        assert!(tally.lines < 40_000, "{}", tally.lines);
+    }
+
+    #[test]
     fn what_is_no_line_is_counted_and_the_unfinished_end_waits() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.ndjson");

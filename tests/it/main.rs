@@ -43,6 +43,7 @@ mod packs;
 mod records;
 mod reload;
 mod replay;
+mod report;
 mod rotation;
 mod secrets;
 mod targets;

@@ -24,6 +24,7 @@ const RANKS: &[(&str, u32)] = &[
     ("changes", 9),
     ("config", 9),
     ("editing", 10),
+    ("report", 10),
     ("admin", 10),
     ("telegram", 10),
     ("proxy", 11),

@@ -3,6 +3,7 @@
 
 mod input;
 
+pub mod access_log;
 pub mod api_key;
 pub mod captured_delivery;
 pub mod configuration;
@@ -23,6 +24,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("access_log", access_log::run),
     ("api_key", api_key::run),
     ("captured_delivery", captured_delivery::run),
     ("configuration", configuration::run),
