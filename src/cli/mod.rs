@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod keys;
 mod log;
+mod metrics;
 mod reload;
 mod run;
 mod telegram;
@@ -48,6 +49,8 @@ enum Verb {
     Keys(Box<keys::Opts>),
     /// Show what was changed by commands, and verify the record of it
     Log(log::Opts),
+    /// List every metric: name, kind, labels, meaning
+    Metrics(metrics::Opts),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),
         Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),
+        Verb::Metrics(opts) => metrics::run(&opts),
         Verb::Log(opts) => log::run(&find(config), &opts),
     };
     match done {

@@ -24,6 +24,8 @@ const WINDOW_SECS: u64 = 300;
 pub struct Failures {
     addresses: Cache<AddrGroup, Arc<Address>>,
     worst: WindowedMax,
+    /// `window number << 32 | addresses with a failure in it`.
+    recent: AtomicU64,
     clock: Clock,
 }
 
@@ -40,7 +42,12 @@ struct WindowedMax(AtomicU64);
 impl Failures {
     /// Remembers at most `capacity` address groups.
     pub fn new(capacity: usize, clock: &Clock) -> Self {
-        Self { addresses: Cache::new(capacity), worst: WindowedMax::default(), clock: clock.clone() }
+        Self {
+            addresses: Cache::new(capacity),
+            worst: WindowedMax::default(),
+            recent: AtomicU64::new(0),
+            clock: clock.clone(),
+        }
     }
 
     /// Counts a refusal from `from`; the same refusal comes back, or [`Denial::TooManyFailures`] beyond `rate`.
@@ -55,7 +62,11 @@ impl Failures {
             }
         };
         let window = window_of(self.clock.monotonic());
-        self.worst.raise(window, count_in(&address.count, window));
+        let count = count_in(&address.count, window);
+        self.worst.raise(window, count);
+        if count == 1 {
+            count_in(&self.recent, window);
+        }
         match address.limiter.take() {
             Ok(_) => denial,
             Err(wait) => Denial::TooManyFailures(wait),
@@ -65,6 +76,11 @@ impl Failures {
     /// The highest number of refusals from one address group within the current five minutes.
     pub fn worst(&self) -> u64 {
         self.worst.value(window_of(self.clock.monotonic()))
+    }
+
+    /// Address groups with a refusal within the current five minutes; one that was forgotten meanwhile counts again.
+    pub fn recent(&self) -> u64 {
+        value_in(self.recent.load(Ordering::Relaxed), window_of(self.clock.monotonic()))
     }
 
     /// Address groups remembered now.
@@ -79,9 +95,13 @@ impl WindowedMax {
     }
 
     fn value(&self, window: u64) -> u64 {
-        let packed = self.0.load(Ordering::Relaxed);
-        if packed >> 32 == window { packed & u64::from(u32::MAX) } else { 0 }
+        value_in(self.0.load(Ordering::Relaxed), window)
     }
+}
+
+/// The count of `window`, zero if another one was counted last.
+const fn value_in(packed: u64, window: u64) -> u64 {
+    if packed >> 32 == window { packed & 0xffff_ffff } else { 0 }
 }
 
 /// Adds one to the count of `window`, which starts at zero again when the window changes.
@@ -120,10 +140,11 @@ mod tests {
         assert!(matches!(refuse("192.0.2.1"), Denial::TooManyFailures(wait) if wait.seconds() == 6));
         assert_eq!(refuse("192.0.2.2"), Denial::CredentialUnknown);
         assert_eq!(failures.worst(), 4);
+        assert_eq!(failures.recent(), 2);
         time.advance(Duration::from_secs(300));
-        assert_eq!(failures.worst(), 0);
+        assert_eq!((failures.worst(), failures.recent()), (0, 0));
         assert_eq!(refuse("192.0.2.1"), Denial::CredentialUnknown);
-        assert_eq!(failures.worst(), 1);
+        assert_eq!((failures.worst(), failures.recent()), (1, 1));
     }
 
     #[test]

@@ -9,6 +9,10 @@ use parking_lot::RwLock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::catalogue::{
+    CREATED, DENIED, EXPIRES, Family, INFO, KEYS, Kind, LAST_USED, LIVE, PREVIOUS_ENDS, PREVIOUS_LAST_USED,
+    PREVIOUS_USES, REQUESTS, SECRET_CREATED,
+};
 use crate::clock::{Clock, WallTime};
 use crate::denial::{Denial, REASONS};
 use crate::keys::key::Standing;
@@ -19,6 +23,8 @@ use crate::outcome::{API_ROUTE, RouteStats};
 const OTHER: &str = "other";
 /// The label of callers whose key is not known.
 const UNKNOWN: &str = "unknown";
+/// The class of status that every key in use has a series of.
+const ALLOWED: &str = "2xx";
 /// The label of callers that need none: public routes, and proved deliveries.
 const NONE: &str = "none";
 
@@ -36,83 +42,18 @@ struct Inner {
     descs: Vec<Desc>,
 }
 
-/// Name, help and labels of one family.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    kind: MetricType,
-}
-
-const REQUESTS: Family = Family {
-    name: "requests_total",
-    help: "Answered requests by key id, route and class of status.",
-    labels: &["key", "route", "code_class"],
-    kind: MetricType::COUNTER,
-};
-const DENIED: Family = Family {
-    name: "denied_total",
-    help: "Requests that were refused or could not be answered, by key id and reason.",
-    labels: &["key", "reason"],
-    kind: MetricType::COUNTER,
-};
-const INFO: Family = Family {
-    name: "key_info",
-    help: "1, with the title of a key.",
-    labels: &["key", "title"],
-    kind: MetricType::GAUGE,
-};
-const CREATED: Family = Family {
-    name: "key_created_timestamp_seconds",
-    help: "When a key was made.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const EXPIRES: Family = Family {
-    name: "key_expires_timestamp_seconds",
-    help: "When a key stops working; 0 for never.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const LAST_USED: Family = Family {
-    name: "key_last_used_timestamp_seconds",
-    help: "When a key was last proved; absent if never since the start.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const PREVIOUS_USES: Family = Family {
-    name: "key_previous_uses_total",
-    help: "Uses of the secret that a rotation replaced, while it is in the file.",
-    labels: &["key"],
-    kind: MetricType::COUNTER,
-};
-const PREVIOUS_LAST_USED: Family = Family {
-    name: "key_previous_last_used_timestamp_seconds",
-    help: "When the secret that a rotation replaced was last used, while it is in the file.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const PREVIOUS_ENDS: Family = Family {
-    name: "key_previous_ends_timestamp_seconds",
-    help: "When the secret that a rotation replaced stops working, once that is known.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const KEYS: Family =
-    Family { name: "keys", help: "Keys in the file by state.", labels: &["state"], kind: MetricType::GAUGE };
-
 impl ByKey {
     pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
         let desc = |family: &Family| {
             let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
             Desc::new(
-                family.name.to_owned(),
+                family.short().to_owned(),
                 family.help.to_owned(),
                 labels,
                 std::collections::HashMap::new(),
             )
         };
-        let own = [&REQUESTS, &DENIED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
+        let own = [&REQUESTS, &DENIED, &INFO, &LIVE, &CREATED, &SECRET_CREATED, &EXPIRES, &LAST_USED];
         let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS, &KEYS];
         let descs = own.into_iter().chain(rotation).map(desc).collect::<Result<_, _>>()?;
         let (strangers, keyless) = (zeros(), zeros());
@@ -166,7 +107,9 @@ impl Collector for ByKey {
                 &INFO,
                 labelled.iter().map(|it| gauge(&INFO, &[id(it), it.key.title.as_str()], 1)).collect(),
             ),
+            family(&LIVE, self.live(labelled)),
             family(&CREATED, stamps(&CREATED, labelled, |it| it.key.created)),
+            family(&SECRET_CREATED, stamps(&SECRET_CREATED, labelled, |it| it.key.secret_made())),
             family(&EXPIRES, stamps(&EXPIRES, labelled, |it| Some(it.key.expires.unwrap_or_default()))),
             family(&LAST_USED, stamps(&LAST_USED, labelled, |it| it.state.last_used())),
             family(&PREVIOUS_USES, previous_uses(labelled)),
@@ -191,9 +134,14 @@ fn last_previous_use(holder: &Holder) -> Option<WallTime> {
 
 impl ByKey {
     fn requests(&self, labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
-        let api = API_ROUTE;
+        let (api, now) = (API_ROUTE, self.0.clock.wall());
         let mut out = Vec::new();
         for holder in labelled {
+            // A key that wakes up after months must be seen to rise from zero.
+            let was_allowed = holder.state.answers().any(|(class, _)| class == ALLOWED);
+            if !was_allowed && !holder.key.phase(now).is_over() {
+                out.push(counter(&REQUESTS, &[id(holder), api, ALLOWED], 0));
+            }
             out.extend(
                 holder
                     .state
@@ -234,6 +182,12 @@ impl ByKey {
             }
         }
         out
+    }
+
+    fn live(&self, labelled: &[Arc<Holder>]) -> Vec<Metric> {
+        let now = self.0.clock.wall();
+        let live = |holder: &Holder| i64::from(!holder.key.phase(now).is_over());
+        labelled.iter().map(|holder| gauge(&LIVE, &[id(holder)], live(holder))).collect()
     }
 
     fn states(&self, keys: &[Arc<Holder>]) -> Vec<Metric> {
@@ -279,9 +233,13 @@ fn summed(
 
 fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
-    family.set_name(of.name.to_owned());
+    family.set_name(of.short().to_owned());
     family.set_help(of.help.to_owned());
-    family.set_field_type(of.kind);
+    family.set_field_type(match of.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
+    });
     family.set_metric(metrics);
     family
 }

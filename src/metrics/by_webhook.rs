@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::catalogue::{self, Family};
 use crate::outcome::{DeliveryStats, SenderStats};
 
 /// The families.
@@ -43,50 +44,18 @@ pub struct BotStats {
 
 impl ByWebhook {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["webhook"]);
-        let counter = |name, help| IntCounterVec::new(Opts::new(name, help), &["webhook"]);
+        let gauge = |of: &Family| IntGaugeVec::new(Opts::new(of.short(), of.help), of.labels);
+        let counter = super::counter_vec;
         Ok(Self {
-            pending_updates: gauge(
-                "webhook_telegram_pending_updates",
-                "Updates that wait at Telegram for delivery.",
-            )?,
-            last_error: gauge(
-                "webhook_telegram_last_error_timestamp_seconds",
-                "When a delivery from Telegram last failed; 0 for never.",
-            )?,
-            registered: gauge(
-                "webhook_telegram_registered",
-                "1 if Telegram delivers to the configured URL, 0 if elsewhere or nowhere.",
-            )?,
-            watch_failures: counter(
-                "webhook_telegram_watch_failures_total",
-                "Looks at the webhook at Telegram, or attempts to set it anew, that failed.",
-            )?,
-            reasserted: counter(
-                "webhook_telegram_reasserted_total",
-                "Times that the webhook at Telegram was set anew because somebody else had set it.",
-            )?,
-            senders: super::counter_vec(
-                "webhook_senders_total",
-                "Updates by whether their sender and the time of day were expected.",
-                &["webhook", "sender", "hours"],
-            )?,
-            secret_uses: super::counter_vec(
-                "webhook_secret_uses_total",
-                "Proved deliveries by which of the webhook's secrets proved them, counted from 1 in the order of the configuration.",
-                &["webhook", "secret"],
-            )?,
-            secret_last_use: IntGaugeVec::new(
-                Opts::new(
-                    "webhook_secret_last_used_timestamp_seconds",
-                    "When a secret last proved a delivery.",
-                ),
-                &["webhook", "secret"],
-            )?,
-            last_success: gauge(
-                "webhook_last_success_timestamp_seconds",
-                "When the CRM last took a delivery.",
-            )?,
+            pending_updates: gauge(&catalogue::PENDING)?,
+            last_error: gauge(&catalogue::LAST_ERROR)?,
+            registered: gauge(&catalogue::REGISTERED)?,
+            watch_failures: counter(&catalogue::WATCH_FAILURES)?,
+            reasserted: counter(&catalogue::REASSERTED)?,
+            senders: counter(&catalogue::SENDERS)?,
+            secret_uses: counter(&catalogue::SECRET_USES)?,
+            secret_last_use: gauge(&catalogue::SECRET_LAST_USE)?,
+            last_success: gauge(&catalogue::LAST_SUCCESS)?,
             webhooks: DashMap::new(),
             bots: DashMap::new(),
             judged: DashMap::new(),

@@ -1,10 +1,11 @@
-//! Every metric, in an own registry. A field's doc comment is its help text in spirit; the text itself stands beside it.
+//! Every metric, in an own registry; [`catalogue`] names and explains them.
 //!
 //! Call sites say what happened ([`Metrics::answered`], [`Metrics::ended`]) and never name labels. A key label is only
 //! ever an id from the key file. Handles are resolved when a route or key is loaded, never per request.
 
 mod by_key;
 mod by_webhook;
+pub mod catalogue;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use prometheus::{
 };
 
 use crate::clock::{Clock, WallTime};
-use crate::denial::Denial;
+use crate::denial::{DeliveryFault, Denial, RetryAfter};
 use crate::gate::Trail;
 use crate::keys::set::KeySet;
 use crate::limits::failures::Failures;
@@ -24,6 +25,7 @@ use crate::outcome::{Caller, DeliveryResult, DeliveryStats, Outcome, RouteStats,
 use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
+use catalogue::Family;
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -87,57 +89,24 @@ impl Metrics {
         key_labels: usize,
         clock: &Clock,
     ) -> Result<Arc<Self>, prometheus::Error> {
-        let registry = Registry::new_custom(Some("sidelock".into()), None)?;
+        let registry = Registry::new_custom(Some(catalogue::PREFIX.into()), None)?;
         let by_key = ByKey::new(key_labels, clock.clone())?;
         let metrics = Self {
             routes: DashMap::new(),
-            duration: histogram_vec(
-                "request_duration_seconds",
-                "From complete request head to last byte of the answer.",
-            )?,
-            upstream: histogram_vec(
-                "upstream_duration_seconds",
-                "From sending a request to the CRM to its response head.",
-            )?,
-            overhead: histogram(
-                "overhead_seconds",
-                "Time to the response head that the CRM did not take.",
-                &OWN_SECONDS,
-            )?,
-            auth_failures: counter_vec("auth_failures_total", "Refused credentials by reason.", &["reason"])?,
-            deliveries: counter_vec(
-                "webhook_deliveries_total",
-                "Webhook deliveries by result.",
-                &["webhook", "result"],
-            )?,
-            reloads: counter_vec("reloads_total", "Reloads of files by result.", &["result"])?,
-            last_reload_successful: IntGauge::new(
-                "last_reload_successful",
-                "1 if what is on disk is in force, 0 if it was refused.",
-            )?,
-            last_reload_success: Gauge::new(
-                "last_reload_success_timestamp_seconds",
-                "When content was last taken into force.",
-            )?,
-            upstream_connections: IntGaugeVec::new(
-                Opts::new("upstream_connections", "Connections to the CRM by state (active, idle)."),
-                &["state"],
-            )?,
-            revocation: histogram(
-                "revocation_seconds",
-                "Time from an edit that ended a key to the end of each connection that carried it.",
-                &REVOCATION_SECONDS,
-            )?,
-            in_flight: IntGauge::new("in_flight", "Requests between head and last byte.")?,
-            connections: IntGauge::new("connections", "Client connections open now.")?,
-            connections_shed: IntCounter::new(
-                "connections_shed_total",
-                "Client connections refused because a limit was reached.",
-            )?,
-            log_lines_dropped: IntCounter::new(
-                "log_lines_dropped_total",
-                "Access log lines dropped because the queue was full.",
-            )?,
+            duration: histogram_vec(&catalogue::DURATION)?,
+            upstream: histogram_vec(&catalogue::UPSTREAM)?,
+            overhead: histogram(&catalogue::OVERHEAD, &OWN_SECONDS)?,
+            auth_failures: counter_vec(&catalogue::AUTH_FAILURES)?,
+            deliveries: counter_vec(&catalogue::DELIVERIES)?,
+            reloads: counter_vec(&catalogue::RELOADS)?,
+            last_reload_successful: IntGauge::with_opts(opts(&catalogue::LAST_RELOAD_SUCCESSFUL))?,
+            last_reload_success: Gauge::with_opts(opts(&catalogue::LAST_RELOAD_SUCCESS))?,
+            upstream_connections: gauge_vec(&catalogue::UPSTREAM_CONNECTIONS)?,
+            revocation: histogram(&catalogue::REVOCATION, &REVOCATION_SECONDS)?,
+            in_flight: IntGauge::with_opts(opts(&catalogue::IN_FLIGHT))?,
+            connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
+            connections_shed: IntCounter::with_opts(opts(&catalogue::CONNECTIONS_SHED))?,
+            log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
             by_key,
             by_webhook: ByWebhook::new()?,
             registry,
@@ -167,22 +136,26 @@ impl Metrics {
         ];
         own.into_iter().try_for_each(|collector| self.registry.register(collector))?;
         self.by_webhook.register(&self.registry)?;
-        let worst = Arc::clone(&failures);
-        self.registry.register(Box::new(PullingGauge::new(
-            "auth_failure_worst_source",
-            "Highest number of refused credentials from one address (IPv6: one /64) in the current five minutes.",
-            Box::new(move || as_f64(worst.worst())),
-        )?))?;
-        self.registry.register(Box::new(PullingGauge::new(
-            "auth_failure_sources",
-            "Addresses with refused credentials that are remembered now.",
-            Box::new(move || as_f64(u64::try_from(failures.remembered()).unwrap_or(u64::MAX))),
-        )?))?;
-        let build =
-            IntGaugeVec::new(Opts::new("build_info", "1, with the version as a label."), &["version"])?;
+        self.pulled(&catalogue::WORST_SOURCE, &failures, Failures::worst)?;
+        self.pulled(&catalogue::RECENT_SOURCES, &failures, Failures::recent)?;
+        self.pulled(&catalogue::SOURCES, &failures, |failures| {
+            u64::try_from(failures.remembered()).unwrap_or(u64::MAX)
+        })?;
+        let build = gauge_vec(&catalogue::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        self.registry.register(Box::new(build))?;
-        Ok(())
+        self.registry.register(Box::new(build))
+    }
+
+    /// A gauge that is read from `failures` when a scrape comes.
+    fn pulled(
+        &self,
+        of: &Family,
+        failures: &Arc<Failures>,
+        read: impl Fn(&Failures) -> u64 + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        let failures = Arc::clone(failures);
+        let read = Box::new(move || as_f64(read(&failures)));
+        self.registry.register(Box::new(PullingGauge::new(of.short(), of.help, read)?))
     }
 
     /// Series whose labels are known from the start are there from the start: `rate()` needs the zero.
@@ -192,6 +165,18 @@ impl Metrics {
         }
         for result in ["accepted", "refused", "restored"] {
             self.reloads.with_label_values(&[result]).inc_by(0);
+        }
+        let wait = RetryAfter::from_wait(std::time::Duration::ZERO);
+        let refusals = [
+            Denial::CredentialMissing,
+            Denial::CredentialMalformed,
+            Denial::CredentialUnknown,
+            Denial::CredentialExpired,
+            Denial::CredentialRevoked,
+            Denial::TooManyFailures(wait),
+        ];
+        for denial in refusals.into_iter().chain(DeliveryFault::ALL.map(Denial::Delivery)) {
+            self.auth_failures.with_label_values(&[denial.reason()]).inc_by(0);
         }
     }
 
@@ -217,6 +202,9 @@ impl Metrics {
     /// The record of the deliveries to the webhook called `webhook`, which has so many secrets.
     pub fn webhook(&self, webhook: &str, secrets: usize) -> DeliveryStats {
         let accepted = self.deliveries.with_label_values(&[webhook, ACCEPTED]);
+        for failure in delivery_failures() {
+            self.deliveries.with_label_values(&[webhook, failure]).inc_by(0);
+        }
         self.by_webhook.deliveries(webhook, secrets, accepted)
     }
 
@@ -376,16 +364,36 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-fn histogram(name: &str, help: &str, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec()))
+/// Results of deliveries that alerts wait for.
+fn delivery_failures() -> impl Iterator<Item = &'static str> {
+    let upstream = [
+        Denial::UpstreamUnreachable,
+        Denial::UpstreamConnectTimeout,
+        Denial::UpstreamTimeout,
+        Denial::UpstreamBroken,
+    ];
+    let denials = upstream.into_iter().chain(DeliveryFault::ALL.map(Denial::Delivery));
+    [UPSTREAM_ERROR].into_iter().chain(denials.map(Denial::reason))
 }
 
-fn histogram_vec(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
-    HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), &["route"])
+fn opts(of: &Family) -> Opts {
+    Opts::new(of.short(), of.help)
 }
 
-fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(Opts::new(name, help), labels)
+fn histogram(of: &Family, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(of.short(), of.help).buckets(bounds.to_vec()))
+}
+
+fn histogram_vec(of: &Family) -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(HistogramOpts::new(of.short(), of.help).buckets(SECONDS.to_vec()), of.labels)
+}
+
+fn counter_vec(of: &Family) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(opts(of), of.labels)
+}
+
+fn gauge_vec(of: &Family) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(opts(of), of.labels)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus has only f64; counts stay far below 2^53")]

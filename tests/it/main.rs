@@ -31,6 +31,7 @@ mod fuzz_smoke;
 mod last_used;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod packs;
 mod reload;
 mod rotation;
