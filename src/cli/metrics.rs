@@ -22,8 +22,11 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
         writeln!(out, "{}", json!({ "metrics": metrics }))?;
     } else {
         for family in ALL {
-            let labels =
-                if family.labels.is_empty() { String::new() } else { format!("{{{}}}", family.labels.join(",")) };
+            let labels = if family.labels.is_empty() {
+                String::new()
+            } else {
+                format!("{{{}}}", family.labels.join(","))
+            };
             writeln!(out, "{}{labels}  {}, {}", family.name, family.kind.word(), family.unit.word())?;
             writeln!(out, "    {}", family.help)?;
             writeln!(out, "    there from: {}", family.since)?;

@@ -23,8 +23,9 @@ use crate::outcome::{API_ROUTE, RouteStats};
 const OTHER: &str = "other";
 /// The label of callers whose key is not known.
 const UNKNOWN: &str = "unknown";
-/// The class of status that every key in use has a series of.
-const ALLOWED: &str = "2xx";
+/// Classes of status that a key has from its first answer on, and the first of them before: what alerts wait for must be
+/// seen to rise from zero.
+const BORN: [&str; 3] = ["2xx", "4xx", "5xx"];
 /// The label of callers that need none: public routes, and proved deliveries.
 const NONE: &str = "none";
 
@@ -137,17 +138,16 @@ impl ByKey {
         let (api, now) = (API_ROUTE, self.0.clock.wall());
         let mut out = Vec::new();
         for holder in labelled {
-            // A key that wakes up after months must be seen to rise from zero.
-            let was_allowed = holder.state.answers().any(|(class, _)| class == ALLOWED);
-            if !was_allowed && !holder.key.phase(now).is_over() {
-                out.push(counter(&REQUESTS, &[id(holder), api, ALLOWED], 0));
-            }
-            out.extend(
-                holder
-                    .state
-                    .answers()
-                    .map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)),
-            );
+            let answers: Vec<_> = holder.state.answers().collect();
+            let born = match (answers.is_empty(), holder.key.phase(now).is_over()) {
+                (false, _) => BORN.len(),
+                (true, false) => 1,
+                (true, true) => 0,
+            };
+            let is_zero = |class: &&str| answers.iter().all(|(known, _)| known != class);
+            let zeros = BORN.into_iter().take(born).filter(is_zero).map(|class| (class, 0));
+            let all = zeros.chain(answers.iter().copied());
+            out.extend(all.map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)));
         }
         for (class, count) in summed(others.iter().flat_map(|holder| holder.state.answers())) {
             out.push(counter(&REQUESTS, &[OTHER, api, class], count));

@@ -121,7 +121,8 @@ macro_rules! families {
 families! {
     // Requests
     REQUESTS = counter("sidelock_requests_total", "Answered requests by key id, route and class of status.")
-        .by(&["key", "route", "code_class"]).since("the key is loaded (2xx of keys in use); the first answer (others)");
+        .by(&["key", "route", "code_class"])
+        .since("the key is loaded (2xx, while it is in use); its first answer (4xx and 5xx); the first of its kind (others)");
     DENIED = counter("sidelock_denied_total",
         "Requests that were refused or could not be answered, by key id and reason.")
         .by(&["key", "reason"]).since("the start (key=\"unknown\"); the first refusal (others)");

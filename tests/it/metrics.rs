@@ -23,8 +23,9 @@ secrets = ["env:HOOK"]
 fn busy(crm: &Crm, api: &BotApi) -> Gateway {
     let old = TestKey::new(&["read"], "");
     let digest = KeyDigest::of(old.text.as_bytes());
-    let lines =
-        format!("created = 2020-01-01T00:00:00Z\nprevious = {{ digest = \"{digest}\", until = 2999-01-01T00:00:00Z }}");
+    let lines = format!(
+        "created = 2020-01-01T00:00:00Z\nprevious = {{ digest = \"{digest}\", until = 2999-01-01T00:00:00Z }}"
+    );
     let key = TestKey::new(&["read"], &lines);
     let senders = "[webhook.senders]\nexpected = [1]\naction = \"count\"\n";
     let bot = format!("{HOOKS}{}{senders}", api.section("watch = \"1s\""));
@@ -46,7 +47,8 @@ fn families(text: &str) -> BTreeMap<String, (String, String, BTreeSet<String>)> 
     for line in text.lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
             found.entry(name.to_owned()).or_default().1 = help.to_owned();
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
             found.entry(name.to_owned()).or_default().0 = kind.to_owned();
         } else {
             let series = line.rsplit_once(' ').unwrap().0;
