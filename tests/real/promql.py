@@ -40,13 +40,19 @@ class Fault(Exception):
 
 
 @cache
-def catalogue():
-    """Of each metric its type and its labels, histograms as the series they are made of."""
+def exported():
+    """What the gateway says that it exports, by name."""
     binary = (ROOT / os.environ.get("SIDELOCK_BIN", "target/debug/sidelock")).resolve()
     done = subprocess.run([binary, "metrics", "--json"], capture_output=True, check=True, timeout=PATIENCE)
+    return {metric["name"]: metric for metric in json.loads(done.stdout)["metrics"]}
+
+
+@cache
+def catalogue():
+    """Of each metric its type and its labels, histograms as the series they are made of."""
     known = dict(COMING) | {"up": ("gauge", set()), "ALERTS": ("gauge", {"alertname", "alertstate", "severity"})}
-    for metric in json.loads(done.stdout)["metrics"]:
-        name, labels = metric["name"], set(metric["labels"])
+    for name, metric in exported().items():
+        labels = set(metric["labels"])
         if metric["type"] == "histogram":
             known[f"{name}_bucket"] = ("counter", labels | {"le"})
             known[f"{name}_sum"] = known[f"{name}_count"] = ("counter", labels)
