@@ -166,16 +166,7 @@ impl Metrics {
         for result in ["accepted", "refused", "restored"] {
             self.reloads.with_label_values(&[result]).inc_by(0);
         }
-        let wait = RetryAfter::from_wait(std::time::Duration::ZERO);
-        let refusals = [
-            Denial::CredentialMissing,
-            Denial::CredentialMalformed,
-            Denial::CredentialUnknown,
-            Denial::CredentialExpired,
-            Denial::CredentialRevoked,
-            Denial::TooManyFailures(wait),
-        ];
-        for denial in refusals.into_iter().chain(DeliveryFault::ALL.map(Denial::Delivery)) {
+        for denial in missing_and_wrong_keys().into_iter().chain(refused_deliveries()) {
             self.auth_failures.with_label_values(&[denial.reason()]).inc_by(0);
         }
     }
@@ -364,6 +355,23 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+/// Refused keys, which are told apart by their reason alone.
+const fn missing_and_wrong_keys() -> [Denial; 5] {
+    [
+        Denial::CredentialMissing,
+        Denial::CredentialMalformed,
+        Denial::CredentialUnknown,
+        Denial::CredentialExpired,
+        Denial::CredentialRevoked,
+    ]
+}
+
+/// Deliveries that were not believed, and callers that were told to wait.
+fn refused_deliveries() -> impl Iterator<Item = Denial> {
+    let wait = RetryAfter::from_wait(std::time::Duration::ZERO);
+    DeliveryFault::ALL.map(Denial::Delivery).into_iter().chain([Denial::TooManyFailures(wait)])
+}
+
 /// Results of deliveries that alerts wait for.
 fn delivery_failures() -> impl Iterator<Item = &'static str> {
     let upstream = [
@@ -372,7 +380,7 @@ fn delivery_failures() -> impl Iterator<Item = &'static str> {
         Denial::UpstreamTimeout,
         Denial::UpstreamBroken,
     ];
-    let denials = upstream.into_iter().chain(DeliveryFault::ALL.map(Denial::Delivery));
+    let denials = upstream.into_iter().chain(refused_deliveries());
     [UPSTREAM_ERROR].into_iter().chain(denials.map(Denial::reason))
 }
 

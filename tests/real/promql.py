@@ -18,6 +18,8 @@ RULES = ROOT / "dashboards/prometheus/sidelock.rules.yml"
 ALERTS = ROOT / "dashboards/prometheus/sidelock.alerts.yml"
 #: What Prometheus itself adds to a series.
 TARGET = {"job", "instance", "pod"}
+#: What rules put on an alert, and what the gateway's series bring along.
+OF_ALERTS = {"alertname", "alertstate", "severity", "key", "webhook"}
 #: Functions that know that a counter starts again at zero.
 OF_COUNTERS = {"rate", "irate", "increase", "resets"}
 #: Functions of ranges that would take the restart of a counter for a fall.
@@ -50,7 +52,7 @@ def exported():
 @cache
 def catalogue():
     """Of each metric its type and its labels, histograms as the series they are made of."""
-    known = dict(COMING) | {"up": ("gauge", set()), "ALERTS": ("gauge", {"alertname", "alertstate", "severity"})}
+    known = dict(COMING) | {"up": ("gauge", set()), "ALERTS": ("gauge", OF_ALERTS)}
     for name, metric in exported().items():
         labels = set(metric["labels"])
         if metric["type"] == "histogram":
