@@ -6,6 +6,7 @@
 mod by_key;
 mod by_webhook;
 pub mod catalogue;
+mod zeros;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use prometheus::{
 };
 
 use crate::clock::{Clock, WallTime};
-use crate::denial::{DeliveryFault, Denial, RetryAfter};
+use crate::denial::Denial;
 use crate::gate::Trail;
 use crate::keys::set::KeySet;
 use crate::limits::failures::Failures;
@@ -166,7 +167,7 @@ impl Metrics {
         for result in ["accepted", "refused", "restored"] {
             self.reloads.with_label_values(&[result]).inc_by(0);
         }
-        for denial in missing_and_wrong_keys().into_iter().chain(refused_deliveries()) {
+        for denial in zeros::refused_keys().into_iter().chain(zeros::refused_deliveries()) {
             self.auth_failures.with_label_values(&[denial.reason()]).inc_by(0);
         }
     }
@@ -193,7 +194,7 @@ impl Metrics {
     /// The record of the deliveries to the webhook called `webhook`, which has so many secrets.
     pub fn webhook(&self, webhook: &str, secrets: usize) -> DeliveryStats {
         let accepted = self.deliveries.with_label_values(&[webhook, ACCEPTED]);
-        for failure in delivery_failures() {
+        for failure in zeros::delivery_failures() {
             self.deliveries.with_label_values(&[webhook, failure]).inc_by(0);
         }
         self.by_webhook.deliveries(webhook, secrets, accepted)
@@ -353,35 +354,6 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
-}
-
-/// Refused keys, which are told apart by their reason alone.
-const fn missing_and_wrong_keys() -> [Denial; 5] {
-    [
-        Denial::CredentialMissing,
-        Denial::CredentialMalformed,
-        Denial::CredentialUnknown,
-        Denial::CredentialExpired,
-        Denial::CredentialRevoked,
-    ]
-}
-
-/// Deliveries that were not believed, and callers that were told to wait.
-fn refused_deliveries() -> impl Iterator<Item = Denial> {
-    let wait = RetryAfter::from_wait(std::time::Duration::ZERO);
-    DeliveryFault::ALL.map(Denial::Delivery).into_iter().chain([Denial::TooManyFailures(wait)])
-}
-
-/// Results of deliveries that alerts wait for.
-fn delivery_failures() -> impl Iterator<Item = &'static str> {
-    let upstream = [
-        Denial::UpstreamUnreachable,
-        Denial::UpstreamConnectTimeout,
-        Denial::UpstreamTimeout,
-        Denial::UpstreamBroken,
-    ];
-    let denials = upstream.into_iter().chain(refused_deliveries());
-    [UPSTREAM_ERROR].into_iter().chain(denials.map(Denial::reason))
 }
 
 fn opts(of: &Family) -> Opts {

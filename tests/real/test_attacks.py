@@ -3,6 +3,7 @@
 The rules are the shipped ones, with every window sixty times shorter (`stage.shortened`): a minute is a second.
 """
 
+import re
 import shutil
 import threading
 import time
@@ -11,8 +12,21 @@ import httpx
 import pytest
 
 from conftest import PATIENCE, new_key, wait_for
-from promql import exported
-from stage import HOOK_SECRET, SECRETS, BotApi, Crm, Prometheus, Receiver, sections, serving, start_alertmanager, update
+from promql import ALERTS, RULES, exported
+from stage import (
+    DURATION,
+    HOOK_SECRET,
+    SECRETS,
+    BotApi,
+    Crm,
+    Prometheus,
+    Receiver,
+    sections,
+    serving,
+    shortened,
+    start_alertmanager,
+    update,
+)
 
 #: How long each attack may go unnoticed, in seconds.
 SOON = 30
@@ -139,6 +153,15 @@ ATTACKS = [
     (elsewhere, [("SidelockKeyOutsideItsAddresses", {"key": "bank"})]),
     *([(touch_decoy, [("SidelockDecoyTouched", {"key": "decoy"})])] if knows_decoys() else []),
 ]
+
+
+@pytest.mark.parametrize("rules", [RULES, ALERTS], ids=lambda path: path.name)
+def test_only_the_windows_are_shorter(rules):
+    text = rules.read_text()
+    made = shortened(text)
+    assert not DURATION.search(made), "none is left as long as it was"
+    anything = re.compile(r"(?<=[ \[])[0-9]+(ms|[smhdw])\b")
+    assert anything.sub("_", made) == anything.sub("_", text)
 
 
 def test_attacks_are_noticed(world):

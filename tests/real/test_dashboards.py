@@ -9,6 +9,7 @@ import threading
 
 import httpx
 import pytest
+import yaml
 
 from conftest import PATIENCE, ROOT, new_key, wait_for
 from promql import COMING, check, exported, metrics_in
@@ -101,6 +102,14 @@ def test_the_variables_find_keys_by_title():
     assert found.groupdict() == {"value": "7Qm2xR9k", "text": "Payment gateway"}
 
 
+def test_the_provisioning_finds_them():
+    [source] = yaml.safe_load((FOLDER / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    assert source["type"] == "prometheus" and source["uid"]
+    [provider] = yaml.safe_load((FOLDER / "provisioning/dashboards/sidelock.yml").read_text())["providers"]
+    assert provider["type"] == "file" and provider["options"]["path"] and not provider["allowUiUpdates"]
+    assert DASHBOARDS.keys() == {"overview", "keys", "security"}
+
+
 class Load(threading.Thread):
     """Does everything that a gateway can come to see, again and again."""
 
@@ -116,7 +125,7 @@ class Load(threading.Thread):
                 while not self.over.wait(self.pause):
                     self.number += 1
                     self.once(client)
-        except Exception as error:  # pylint: disable=broad-except
+        except httpx.HTTPError as error:
             self.failed = error
 
     def once(self, client):
