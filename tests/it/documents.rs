@@ -91,8 +91,9 @@ fn the_readme_names_every_metric() {
     let table = readme.split("\n### Metrics\n").nth(1).unwrap().split("\n### ").next().unwrap();
     // What stands between backticks in the column that is given, notes in parentheses left out.
     let quoted = |row: &str, column: usize| {
-        let cell = row.split('|').nth(column).unwrap().split(" (").next().unwrap().to_owned();
-        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        let cell = row.split('|').nth(column).unwrap();
+        let outside = cell.split('(').map(|part| part.split_once(')').map_or(part, |(_, after)| after));
+        outside.collect::<String>().split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
     let mut told = std::collections::BTreeMap::new();
     for row in table.lines().filter(|line| line.starts_with("| `")) {
