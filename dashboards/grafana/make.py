@@ -66,20 +66,46 @@ def target(number, query, legend, kind):
     }
 
 
-def options(panel):
-    match panel.kind:
-        case "timeseries":
-            return {
-                "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]},
-                "tooltip": {"mode": "multi", "sort": "desc"},
-            }
-        case "table":
-            return {"showHeader": True, "cellHeight": "sm"}
-        case "stat":
-            return {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "none"}
-        case "bargauge":
-            return {"reduceOptions": {"calcs": ["lastNotNull"]}, "orientation": "horizontal", "displayMode": "gradient"}
-    raise ValueError(panel.kind)
+LAST = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+#: Options of each kind of panel, every one that Grafana's schema asks for.
+OPTIONS = {
+    "timeseries": {
+        "legend": {"showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    },
+    "table": {"showHeader": True, "cellHeight": "sm", "frameIndex": 0},
+    "stat": {
+        "reduceOptions": LAST,
+        "colorMode": "value",
+        "graphMode": "none",
+        "justifyMode": "auto",
+        "textMode": "auto",
+        "orientation": "auto",
+        "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
+    },
+    "bargauge": {
+        "reduceOptions": LAST,
+        "orientation": "horizontal",
+        "displayMode": "gradient",
+        "valueMode": "color",
+        "namePlacement": "auto",
+        "showUnfilled": True,
+        "sizing": "auto",
+        "minVizWidth": 8,
+        "minVizHeight": 16,
+        "maxVizHeight": 300,
+        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
+    },
+}
+#: What a field of each kind has of its own.
+CUSTOM = {
+    "timeseries": {"fillOpacity": 10, "showPoints": "never"},
+    "table": {"align": "auto", "inspect": False},
+    "stat": {},
+    "bargauge": {},
+}
 
 
 def defaults(panel):
@@ -90,9 +116,9 @@ def defaults(panel):
         # Fewer is worse.
         steps = [{"color": "red", "value": None}]
         steps += [{"color": colour, "value": value} for colour, value in zip(["orange", "green"], panel.steps[::-1])]
-    custom = {}
-    if panel.kind == "timeseries":
-        custom = {"fillOpacity": 10, "showPoints": "never", "stacking": {"mode": "normal" if panel.stacked else "none"}}
+    custom = CUSTOM[panel.kind]
+    if panel.stacked:
+        custom = custom | {"stacking": {"group": "A", "mode": "normal"}}
     found = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}, "custom": custom}
     if not panel.steps:
         found["color"] = {"mode": "palette-classic"}
@@ -113,7 +139,7 @@ def drawn(panel, number, x, y):
         "gridPos": {"x": x, "y": y, "w": panel.width, "h": panel.height},
         "targets": [target(at, query, legend, panel.kind) for at, (query, legend) in enumerate(panel.targets)],
         "fieldConfig": {"defaults": defaults(panel), "overrides": panel.overrides},
-        "options": options(panel),
+        "options": OPTIONS[panel.kind],
         "transformations": panel.transformations,
     }
 
@@ -143,15 +169,15 @@ def query_variable(name, label, query, regex="", multi=True):
         "type": "query",
         "datasource": SOURCE,
         "definition": query,
-        "query": {"query": query, "refId": name},
+        "query": query,
         "regex": regex,
         # When the time range changes: a key that is new must be there.
         "refresh": 2,
         "sort": 1,
         "multi": multi,
         "includeAll": multi,
-        "allValue": ".+" if multi else None,
-        "current": {"text": "All", "value": "$__all"} if multi else {},
+        "current": {"text": "All", "value": "$__all"} if multi else {"text": "", "value": ""},
+        **({"allValue": ".+"} if multi else {}),
     }
 
 
@@ -168,7 +194,17 @@ KEY = query_variable(
 
 
 #: From each of the three to the others.
-LINKS = {"type": "dashboards", "title": "Sidelock", "tags": ["sidelock"], "keepTime": True, "includeVars": True}
+LINKS = {
+    "type": "dashboards",
+    "title": "Sidelock",
+    "icon": "external link",
+    "tooltip": "",
+    "tags": ["sidelock"],
+    "asDropdown": False,
+    "targetBlank": False,
+    "keepTime": True,
+    "includeVars": True,
+}
 #: A line in every graph where files were taken into force.
 RELOADS = {
     "name": "Reloads",

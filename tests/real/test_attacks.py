@@ -91,8 +91,13 @@ class World:
 
 
 def knows_decoys():
-    """Decoys came later than the rule for them."""
+    """Decoys came later than the rule for them, with observed keys."""
     return "sidelock_observed_total" in exported()
+
+
+def knows_networks():
+    """So did networks."""
+    return "sidelock_key_new_networks_total" in exported()
 
 
 @pytest.fixture
@@ -144,6 +149,11 @@ def touch_decoy(world):
     assert world.call("GET", "/api/x", "decoy", "203.0.113.50") == 401
 
 
+def travel(world):
+    """The stolen key, from a network that its owner never used."""
+    assert world.call("GET", "/api/x", "shop", "198.51.100.77") == 200
+
+
 ATTACKS = [
     (spray, [("SidelockOneAddressGuesses", {}), ("SidelockRefusedCredentials", {})]),
     (botnet, [("SidelockManyAddressesGuess", {})]),
@@ -152,6 +162,7 @@ ATTACKS = [
     (probe, [("SidelockKeyProbing", {"key": "shop"})]),
     (elsewhere, [("SidelockKeyOutsideItsAddresses", {"key": "bank"})]),
     *([(touch_decoy, [("SidelockDecoyTouched", {"key": "decoy"})])] if knows_decoys() else []),
+    *([(travel, [("SidelockKeyNewNetwork", {"key": "shop"})])] if knows_networks() else []),
 ]
 
 
