@@ -1,7 +1,7 @@
 //! Series with a webhook label that need more than a route's: the bot at Telegram, and whose updates came. They leave with
 //! the webhook.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use prometheus::core::Collector;
@@ -30,16 +30,35 @@ pub(super) struct ByWebhook {
 /// What the watch found out about one bot.
 #[derive(Debug)]
 pub struct BotStats {
+    /// Looks that failed.
+    pub watch_failures: IntCounter,
+    /// Times that the webhook was set anew.
+    pub reasserted: IntCounter,
+    told: OnceLock<Told>,
+    families: [IntGaugeVec; 3],
+    webhook: Arc<str>,
+}
+
+/// What Telegram told. There are no series before it told anything: a zero would say that it delivers elsewhere.
+#[derive(Debug)]
+pub struct Told {
     /// Updates that wait at Telegram.
     pub pending_updates: IntGauge,
     /// When a delivery last failed, in seconds since 1970; 0 for never.
     pub last_error: IntGauge,
     /// 1 if Telegram delivers to the configured URL.
     pub registered: IntGauge,
-    /// Looks that failed.
-    pub watch_failures: IntCounter,
-    /// Times that the webhook was set anew.
-    pub reasserted: IntCounter,
+}
+
+impl BotStats {
+    /// The series, made at the first call.
+    pub fn told(&self) -> &Told {
+        self.told.get_or_init(|| {
+            let [pending_updates, last_error, registered] =
+                self.families.each_ref().map(|family| family.with_label_values(&[&*self.webhook]));
+            Told { pending_updates, last_error, registered }
+        })
+    }
 }
 
 impl ByWebhook {
@@ -116,11 +135,11 @@ impl ByWebhook {
         let labels = &[webhook];
         let made = || {
             Arc::new(BotStats {
-                pending_updates: self.pending_updates.with_label_values(labels),
-                last_error: self.last_error.with_label_values(labels),
-                registered: self.registered.with_label_values(labels),
                 watch_failures: self.watch_failures.with_label_values(labels),
                 reasserted: self.reasserted.with_label_values(labels),
+                told: OnceLock::new(),
+                families: [&self.pending_updates, &self.last_error, &self.registered].map(Clone::clone),
+                webhook: webhook.into(),
             })
         };
         Arc::clone(&self.bots.entry(webhook.into()).or_insert_with(made))

@@ -105,7 +105,8 @@ const fn histogram(name: &'static str, help: &'static str) -> Family {
     Family::new(name, Kind::Histogram, Seconds, help)
 }
 
-const BOT: &str = "the first look at Telegram (`watch`)";
+const WATCHED: &str = "the webhook is loaded, if its bot is watched";
+const TOLD: &str = "Telegram was asked about the bot, if it is watched";
 const WEBHOOK: &str = "the webhook is loaded";
 const TWO_SECRETS: &str = "a rotation, while the key has two secrets";
 
@@ -157,16 +158,16 @@ families! {
         "Updates by whether their sender and the time of day were expected.")
         .by(&["webhook", "sender", "hours"]).since("the webhook is loaded, if it has [webhook.senders]");
     PENDING = gauge("sidelock_webhook_telegram_pending_updates", Count, "Updates that wait at Telegram for delivery.")
-        .by(&["webhook"]).since(BOT);
+        .by(&["webhook"]).since(TOLD);
     LAST_ERROR = gauge("sidelock_webhook_telegram_last_error_timestamp_seconds", Moment,
-        "When a delivery from Telegram last failed; 0 for never.").by(&["webhook"]).since(BOT);
+        "When a delivery from Telegram last failed; 0 for never.").by(&["webhook"]).since(TOLD);
     REGISTERED = gauge("sidelock_webhook_telegram_registered", Flag,
-        "1 if Telegram delivers to the configured URL, 0 if elsewhere or nowhere.").by(&["webhook"]).since(BOT);
+        "1 if Telegram delivers to the configured URL, 0 if elsewhere or nowhere.").by(&["webhook"]).since(TOLD);
     WATCH_FAILURES = counter("sidelock_webhook_telegram_watch_failures_total",
-        "Looks at the webhook at Telegram, or attempts to set it anew, that failed.").by(&["webhook"]).since(BOT);
+        "Looks at the webhook at Telegram, or attempts to set it anew, that failed.").by(&["webhook"]).since(WATCHED);
     REASSERTED = counter("sidelock_webhook_telegram_reasserted_total",
         "Times that the webhook at Telegram was set anew because somebody else had set it.")
-        .by(&["webhook"]).since(BOT);
+        .by(&["webhook"]).since(WATCHED);
 
     // Keys
     INFO = gauge("sidelock_key_info", Flag, "1, with the title of a key.").by(&["key", "title"])
