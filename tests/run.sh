@@ -48,14 +48,18 @@ install_packages() {
     as_root apt-get update -q &&
         as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "$@" ||
         return 1
-    if [ -d /run/systemd/system ] && [[ " $* " == *" prometheus "* ]]; then
-        as_root systemctl disable --now prometheus.service
-    fi
+    local daemon
+    for daemon in prometheus prometheus-alertmanager; do
+        if [ -d /run/systemd/system ] && [[ " $* " == *" $daemon "* ]]; then
+            as_root systemctl disable --now "$daemon.service"
+        fi
+    done
 }
 
 debian_parts() {
     local packages=()
     has prometheus && has promtool || packages+=(prometheus)
+    has prometheus-alertmanager && has amtool || packages+=(prometheus-alertmanager)
     has node || packages+=(nodejs)
     has npm || packages+=(npm)
     has curl || packages+=(curl)
@@ -65,7 +69,7 @@ debian_parts() {
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool node npm curl valgrind openssl chromium python3; do
+    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium python3; do
         has "$program" || missing "$program"
     done
 }
@@ -86,7 +90,7 @@ python_parts() {
             missing "the Python packages of $SDK_REQUIREMENTS"
         cp "$SDK_REQUIREMENTS" "$VENV/installed-sdks.txt"
     fi
-    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest \
+    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest yaml:PyYAML promql_parser:promql-parser \
         standardwebhooks:standardwebhooks stripe:stripe slack_sdk.signature:slack_sdk twilio.request_validator:twilio \
         discord_interactions:discord-interactions nacl.signing:PyNaCl; do
         "$VENV/bin/python" -c "import ${part%%:*}" || missing "${part#*:}"

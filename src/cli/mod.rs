@@ -12,6 +12,7 @@ mod demo;
 mod explain;
 mod keys;
 mod log;
+mod metrics;
 mod moment;
 mod place;
 mod reload;
@@ -64,6 +65,8 @@ enum Verb {
     Log(Box<log::Opts>),
     /// Review the last week's keys and webhooks; or what was done with a key that leaked
     Report(report::Opts),
+    /// List every metric: name, kind, labels, meaning
+    Metrics(metrics::Opts),
     /// Set a bot's webhook at Telegram, and ask how it fares
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Verb::Webhook(opts) => webhook::run(&|| find(config.clone()), &opts),
         Verb::Addresses(opts) => addresses::run(&find(config), &opts),
         Verb::Bans(opts) => bans::run(&find(config), &opts),
+        Verb::Metrics(opts) => metrics::run(&opts),
         Verb::Log(opts) => log::run(&find(config), &opts),
         Verb::Report(opts) => report::run(&find(config), &opts),
     };

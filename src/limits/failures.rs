@@ -28,6 +28,8 @@ pub struct Failures {
     worst: WindowedMax,
     /// Those that may not use keys.
     pub bans: Bans,
+    /// `window number << 32 | addresses with a failure in it`.
+    recent: AtomicU64,
     clock: Clock,
 }
 
@@ -62,8 +64,13 @@ struct WindowedMax(AtomicU64);
 impl Failures {
     /// Remembers at most `capacity` address groups.
     pub fn new(capacity: usize, clock: &Clock) -> Self {
-        let bans = Bans::new(MOST_BANS, clock);
-        Self { addresses: Cache::new(capacity), worst: WindowedMax::default(), bans, clock: clock.clone() }
+        Self {
+            addresses: Cache::new(capacity),
+            worst: WindowedMax::default(),
+            bans: Bans::new(MOST_BANS, clock),
+            recent: AtomicU64::new(0),
+            clock: clock.clone(),
+        }
     }
 
     /// Counts a refusal from `from`; the same refusal comes back, or [`Denial::TooManyFailures`] beyond `rate`.
@@ -94,7 +101,11 @@ impl Failures {
         address.total.fetch_add(1, Ordering::Relaxed);
         address.last_millis.store(now.wall.unix_millis(), Ordering::Relaxed);
         let window = window_of(now.monotonic);
-        self.worst.raise(window, count_in(&address.count, window));
+        let count = count_in(&address.count, window);
+        self.worst.raise(window, count);
+        if count == 1 {
+            count_in(&self.recent, window);
+        }
         address
     }
 
@@ -122,6 +133,11 @@ impl Failures {
     /// The highest number of refusals from one address group within the current five minutes.
     pub fn worst(&self) -> u64 {
         self.worst.value(window_of(self.clock.monotonic()))
+    }
+
+    /// Address groups with a refusal within the current five minutes; one that was forgotten meanwhile counts again.
+    pub fn recent(&self) -> u64 {
+        value_in(self.recent.load(Ordering::Relaxed), window_of(self.clock.monotonic()))
     }
 
     /// Address groups remembered now.
@@ -170,9 +186,13 @@ impl WindowedMax {
     }
 
     fn value(&self, window: u64) -> u64 {
-        let packed = self.0.load(Ordering::Relaxed);
-        if packed >> 32 == window { packed & u64::from(u32::MAX) } else { 0 }
+        value_in(self.0.load(Ordering::Relaxed), window)
     }
+}
+
+/// The count of `window`, zero if another one was counted last.
+const fn value_in(packed: u64, window: u64) -> u64 {
+    if packed >> 32 == window { packed & 0xffff_ffff } else { 0 }
 }
 
 /// Adds one to the count of `window`, which starts at zero again when the window changes.
@@ -211,10 +231,11 @@ mod tests {
         assert!(matches!(refuse("192.0.2.1"), Denial::TooManyFailures(wait) if wait.seconds() == 6));
         assert_eq!(refuse("192.0.2.2"), Denial::CredentialUnknown);
         assert_eq!(failures.worst(), 4);
+        assert_eq!(failures.recent(), 2);
         time.advance(Duration::from_secs(300));
-        assert_eq!(failures.worst(), 0);
+        assert_eq!((failures.worst(), failures.recent()), (0, 0));
         assert_eq!(refuse("192.0.2.1"), Denial::CredentialUnknown);
-        assert_eq!(failures.worst(), 1);
+        assert_eq!((failures.worst(), failures.recent()), (1, 1));
     }
 
     #[test]

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{PullingGauge, Registry};
+use prometheus::proto::MetricFamily;
 
-use super::as_f64;
-use super::by_key::{Family, counter, family, gauge};
+use super::by_key::{counter, family, gauge};
+use super::catalogue::{BANNED, BANS, BY_ADDRESS, Family};
 use crate::limits::failures::Failures;
 
 /// Most addresses with a label.
@@ -23,21 +23,6 @@ pub enum AddressLabels {
     Worst,
 }
 
-const BANNED: Family = Family {
-    name: "banned_addresses",
-    help: "Addresses that may not use keys now.",
-    labels: &[],
-    kind: MetricType::GAUGE,
-};
-const BANS: Family =
-    Family { name: "bans_total", help: "Bans of addresses.", labels: &[], kind: MetricType::COUNTER };
-const BY_ADDRESS: Family = Family {
-    name: "auth_failures_by_address",
-    help: "Refused credentials of the ten addresses that have the most, since each is remembered.",
-    labels: &["address"],
-    kind: MetricType::GAUGE,
-};
-
 struct ByAddress {
     failures: Arc<Failures>,
     labels: AddressLabels,
@@ -50,18 +35,6 @@ pub(super) fn register(
     failures: Arc<Failures>,
     labels: AddressLabels,
 ) -> Result<(), prometheus::Error> {
-    let worst = Arc::clone(&failures);
-    registry.register(Box::new(PullingGauge::new(
-        "auth_failure_worst_source",
-        "Highest number of refused credentials from one address (IPv6: one /64) in the current five minutes.",
-        Box::new(move || as_f64(worst.worst())),
-    )?))?;
-    let remembered = Arc::clone(&failures);
-    registry.register(Box::new(PullingGauge::new(
-        "auth_failure_sources",
-        "Addresses with refused credentials that are remembered now.",
-        Box::new(move || as_f64(u64::try_from(remembered.remembered()).unwrap_or(u64::MAX))),
-    )?))?;
     let descs = [&BANNED, &BANS, &BY_ADDRESS].map(Family::desc).into_iter().collect::<Result<_, _>>()?;
     registry.register(Box::new(ByAddress { failures, labels, descs }))
 }

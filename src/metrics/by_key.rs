@@ -9,6 +9,10 @@ use parking_lot::RwLock;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use super::catalogue::{
+    CREATED, DENIED, EXPIRES, Family, INFO, KEYS, Kind, LAST_USED, LIVE, NETWORKS, NEW_NETWORKS, OBSERVED,
+    PREVIOUS_ENDS, PREVIOUS_LAST_USED, PREVIOUS_USES, REQUESTS, SECRET_CREATED,
+};
 use crate::clock::{Clock, WallTime};
 use crate::denial::{Denial, REASONS};
 use crate::keys::key::{Mode, Standing};
@@ -21,6 +25,9 @@ const OTHER: &str = "other";
 const UNKNOWN: &str = "unknown";
 /// The reason of a decoy's refusals.
 const DECOY: &str = Denial::CredentialDecoy.reason();
+/// Classes of status that a key has from its first answer on, and the first of them before: what alerts wait for must be
+/// seen to rise from zero.
+const BORN: [&str; 3] = ["2xx", "4xx", "5xx"];
 /// The label of callers that need none: public routes, and proved deliveries.
 const NONE: &str = "none";
 
@@ -38,99 +45,10 @@ struct Inner {
     descs: Vec<Desc>,
 }
 
-/// Name, help and labels of one family.
-pub(super) struct Family {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) labels: &'static [&'static str],
-    pub(super) kind: MetricType,
-}
-
-impl Family {
-    pub(super) fn desc(&self) -> Result<Desc, prometheus::Error> {
-        let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
-        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, std::collections::HashMap::new())
-    }
-}
-
-const REQUESTS: Family = Family {
-    name: "requests_total",
-    help: "Answered requests by key id, route and class of status.",
-    labels: &["key", "route", "code_class"],
-    kind: MetricType::COUNTER,
-};
-const DENIED: Family = Family {
-    name: "denied_total",
-    help: "Requests that were refused or could not be answered, by key id and reason.",
-    labels: &["key", "reason"],
-    kind: MetricType::COUNTER,
-};
-const OBSERVED: Family = Family {
-    name: "observed_total",
-    help: "Requests that passed only because their key is observed, by key id and the reason that would have refused them.",
-    labels: &["key", "reason"],
-    kind: MetricType::COUNTER,
-};
-const INFO: Family = Family {
-    name: "key_info",
-    help: "1, with the title of a key.",
-    labels: &["key", "title"],
-    kind: MetricType::GAUGE,
-};
-const CREATED: Family = Family {
-    name: "key_created_timestamp_seconds",
-    help: "When a key was made.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const EXPIRES: Family = Family {
-    name: "key_expires_timestamp_seconds",
-    help: "When a key stops working; 0 for never.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const LAST_USED: Family = Family {
-    name: "key_last_used_timestamp_seconds",
-    help: "When a key was last proved; absent if never since the start.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const PREVIOUS_USES: Family = Family {
-    name: "key_previous_uses_total",
-    help: "Uses of the secret that a rotation replaced, while it is in the file.",
-    labels: &["key"],
-    kind: MetricType::COUNTER,
-};
-const PREVIOUS_LAST_USED: Family = Family {
-    name: "key_previous_last_used_timestamp_seconds",
-    help: "When the secret that a rotation replaced was last used, while it is in the file.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const PREVIOUS_ENDS: Family = Family {
-    name: "key_previous_ends_timestamp_seconds",
-    help: "When the secret that a rotation replaced stops working, once that is known.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const NETWORKS: Family = Family {
-    name: "key_networks",
-    help: "Networks (IPv4 /24, IPv6 /48) that a key was used from, at most 64, once it was used.",
-    labels: &["key"],
-    kind: MetricType::GAUGE,
-};
-const NEW_NETWORKS: Family = Family {
-    name: "key_new_networks_total",
-    help: "Uses of a key from a network that was not known of it, while others were.",
-    labels: &["key"],
-    kind: MetricType::COUNTER,
-};
-const KEYS: Family =
-    Family { name: "keys", help: "Keys in the file by state.", labels: &["state"], kind: MetricType::GAUGE };
-
 impl ByKey {
     pub(super) fn new(cap: usize, clock: Clock) -> Result<Self, prometheus::Error> {
-        let own = [&REQUESTS, &DENIED, &OBSERVED, &INFO, &CREATED, &EXPIRES, &LAST_USED];
+        let own =
+            [&REQUESTS, &DENIED, &OBSERVED, &INFO, &LIVE, &CREATED, &SECRET_CREATED, &EXPIRES, &LAST_USED];
         let rotation = [&PREVIOUS_USES, &PREVIOUS_LAST_USED, &PREVIOUS_ENDS];
         let others = [&NETWORKS, &NEW_NETWORKS, &KEYS];
         let descs =
@@ -188,7 +106,9 @@ impl Collector for ByKey {
                 &INFO,
                 labelled.iter().map(|it| gauge(&INFO, &[id(it), it.key.title.as_str()], 1)).collect(),
             ),
+            family(&LIVE, self.live(labelled)),
             family(&CREATED, stamps(&CREATED, labelled, |it| it.key.created)),
+            family(&SECRET_CREATED, stamps(&SECRET_CREATED, labelled, |it| it.key.secret_made())),
             family(&EXPIRES, stamps(&EXPIRES, labelled, |it| Some(it.key.expires.unwrap_or_default()))),
             family(&LAST_USED, stamps(&LAST_USED, labelled, |it| it.state.last_used())),
             family(&PREVIOUS_USES, previous_uses(labelled)),
@@ -241,15 +161,19 @@ fn last_previous_use(holder: &Holder) -> Option<WallTime> {
 
 impl ByKey {
     fn requests(&self, labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
-        let api = API_ROUTE;
+        let (api, now) = (API_ROUTE, self.0.clock.wall());
         let mut out = Vec::new();
         for holder in labelled {
-            out.extend(
-                holder
-                    .state
-                    .answers()
-                    .map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)),
-            );
+            let answers: Vec<_> = holder.state.answers().collect();
+            let born = match (answers.is_empty(), holder.key.phase(now).is_over()) {
+                (false, _) => BORN.len(),
+                (true, false) => 1,
+                (true, true) => 0,
+            };
+            let is_zero = |class: &&str| answers.iter().all(|(known, _)| known != class);
+            let zeros = BORN.into_iter().take(born).filter(is_zero).map(|class| (class, 0));
+            let all = zeros.chain(answers.iter().copied());
+            out.extend(all.map(|(class, count)| counter(&REQUESTS, &[id(holder), api, class], count)));
         }
         for (class, count) in summed(others.iter().flat_map(|holder| holder.state.answers())) {
             out.push(counter(&REQUESTS, &[OTHER, api, class], count));
@@ -286,6 +210,12 @@ impl ByKey {
             }
         }
         out
+    }
+
+    fn live(&self, labelled: &[Arc<Holder>]) -> Vec<Metric> {
+        let now = self.0.clock.wall();
+        let live = |holder: &Holder| i64::from(!holder.key.phase(now).is_over());
+        labelled.iter().map(|holder| gauge(&LIVE, &[id(holder)], live(holder))).collect()
     }
 
     fn states(&self, keys: &[Arc<Holder>]) -> Vec<Metric> {
@@ -346,9 +276,13 @@ fn summed(
 
 pub(super) fn family(of: &Family, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
-    family.set_name(of.name.to_owned());
+    family.set_name(of.short().to_owned());
     family.set_help(of.help.to_owned());
-    family.set_field_type(of.kind);
+    family.set_field_type(match of.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
+    });
     family.set_metric(metrics);
     family
 }

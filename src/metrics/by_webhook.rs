@@ -2,12 +2,13 @@
 //! the webhook.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::catalogue::{self, Family};
 use crate::credential::webhook::SecretPrint;
 use crate::outcome::{DeliveryStats, SenderStats};
 
@@ -32,68 +33,52 @@ pub(super) struct ByWebhook {
 /// What the watch found out about one bot.
 #[derive(Debug)]
 pub struct BotStats {
+    /// Looks that failed.
+    pub watch_failures: IntCounter,
+    /// Times that the webhook was set anew.
+    pub reasserted: IntCounter,
+    told: OnceLock<Told>,
+    families: [IntGaugeVec; 3],
+    webhook: Arc<str>,
+}
+
+/// What Telegram told. There are no series before it told anything: a zero would say that it delivers elsewhere.
+#[derive(Debug)]
+pub struct Told {
     /// Updates that wait at Telegram.
     pub pending_updates: IntGauge,
     /// When a delivery last failed, in seconds since 1970; 0 for never.
     pub last_error: IntGauge,
     /// 1 if Telegram delivers to the configured URL.
     pub registered: IntGauge,
-    /// Looks that failed.
-    pub watch_failures: IntCounter,
-    /// Times that the webhook was set anew.
-    pub reasserted: IntCounter,
+}
+
+impl BotStats {
+    /// The series, made at the first call.
+    pub fn told(&self) -> &Told {
+        self.told.get_or_init(|| {
+            let [pending_updates, last_error, registered] =
+                self.families.each_ref().map(|family| family.with_label_values(&[&*self.webhook]));
+            Told { pending_updates, last_error, registered }
+        })
+    }
 }
 
 impl ByWebhook {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["webhook"]);
-        let counter = |name, help| IntCounterVec::new(Opts::new(name, help), &["webhook"]);
+        let gauge = |of: &Family| IntGaugeVec::new(Opts::new(of.short(), of.help), of.labels);
+        let counter = super::counter_vec;
         Ok(Self {
-            pending_updates: gauge(
-                "webhook_telegram_pending_updates",
-                "Updates that wait at Telegram for delivery.",
-            )?,
-            last_error: gauge(
-                "webhook_telegram_last_error_timestamp_seconds",
-                "When a delivery from Telegram last failed; 0 for never.",
-            )?,
-            registered: gauge(
-                "webhook_telegram_registered",
-                "1 if Telegram delivers to the configured URL, 0 if elsewhere or nowhere.",
-            )?,
-            watch_failures: counter(
-                "webhook_telegram_watch_failures_total",
-                "Looks at the webhook at Telegram, or attempts to set it anew, that failed.",
-            )?,
-            reasserted: counter(
-                "webhook_telegram_reasserted_total",
-                "Times that the webhook at Telegram was set anew, whatever the reason.",
-            )?,
-            senders: super::counter_vec(
-                "webhook_senders_total",
-                "Updates by whether their sender and the time of day were expected.",
-                &["webhook", "sender", "hours"],
-            )?,
-            new_senders: counter(
-                "webhook_new_senders_total",
-                "Updates of accounts that were first seen less than first_seen_for before.",
-            )?,
-            secret_uses: super::counter_vec(
-                "webhook_secret_uses_total",
-                "Proved deliveries by which of the webhook's secrets proved them, counted from 1 in the order of the configuration.",
-                &["webhook", "secret"],
-            )?,
-            secret_last_use: IntGaugeVec::new(
-                Opts::new(
-                    "webhook_secret_last_used_timestamp_seconds",
-                    "When a secret last proved a delivery.",
-                ),
-                &["webhook", "secret"],
-            )?,
-            last_success: gauge(
-                "webhook_last_success_timestamp_seconds",
-                "When the CRM last took a delivery.",
-            )?,
+            pending_updates: gauge(&catalogue::PENDING)?,
+            last_error: gauge(&catalogue::LAST_ERROR)?,
+            registered: gauge(&catalogue::REGISTERED)?,
+            watch_failures: counter(&catalogue::WATCH_FAILURES)?,
+            reasserted: counter(&catalogue::REASSERTED)?,
+            senders: counter(&catalogue::SENDERS)?,
+            new_senders: counter(&catalogue::NEW_SENDERS)?,
+            secret_uses: counter(&catalogue::SECRET_USES)?,
+            secret_last_use: gauge(&catalogue::SECRET_LAST_USE)?,
+            last_success: gauge(&catalogue::LAST_SUCCESS)?,
             webhooks: DashMap::new(),
             bots: DashMap::new(),
             judged: DashMap::new(),
@@ -181,11 +166,11 @@ impl ByWebhook {
         let labels = &[webhook];
         let made = || {
             Arc::new(BotStats {
-                pending_updates: self.pending_updates.with_label_values(labels),
-                last_error: self.last_error.with_label_values(labels),
-                registered: self.registered.with_label_values(labels),
                 watch_failures: self.watch_failures.with_label_values(labels),
                 reasserted: self.reasserted.with_label_values(labels),
+                told: OnceLock::new(),
+                families: [&self.pending_updates, &self.last_error, &self.registered].map(Clone::clone),
+                webhook: webhook.into(),
             })
         };
         Arc::clone(&self.bots.entry(webhook.into()).or_insert_with(made))

@@ -1,4 +1,4 @@
-//! Every metric, in an own registry. A field's doc comment is its help text in spirit; the text itself stands beside it.
+//! Every metric, in an own registry; [`catalogue`] names and explains them.
 //!
 //! Call sites say what happened ([`Metrics::answered`], [`Metrics::ended`]) and never name labels. A key label is only
 //! ever an id from the key file. Handles are resolved when a route or key is loaded, never per request.
@@ -6,6 +6,8 @@
 mod by_address;
 mod by_key;
 mod by_webhook;
+pub mod catalogue;
+mod zeros;
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Opts, PullingGauge, Registry, TextEncoder,
 };
 
 use crate::clock::{Clock, WallTime};
@@ -27,6 +29,7 @@ pub use by_address::AddressLabels;
 use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
+use catalogue::Family;
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -90,57 +93,24 @@ impl Metrics {
         (key_labels, address_labels): (usize, AddressLabels),
         clock: &Clock,
     ) -> Result<Arc<Self>, prometheus::Error> {
-        let registry = Registry::new_custom(Some("sidelock".into()), None)?;
+        let registry = Registry::new_custom(Some(catalogue::PREFIX.into()), None)?;
         let by_key = ByKey::new(key_labels, clock.clone())?;
         let metrics = Self {
             routes: DashMap::new(),
-            duration: histogram_vec(
-                "request_duration_seconds",
-                "From complete request head to last byte of the answer.",
-            )?,
-            upstream: histogram_vec(
-                "upstream_duration_seconds",
-                "From sending a request to the CRM to its response head.",
-            )?,
-            overhead: histogram(
-                "overhead_seconds",
-                "Time to the response head that the CRM did not take.",
-                &OWN_SECONDS,
-            )?,
-            auth_failures: counter_vec("auth_failures_total", "Refused credentials by reason.", &["reason"])?,
-            deliveries: counter_vec(
-                "webhook_deliveries_total",
-                "Webhook deliveries by result.",
-                &["webhook", "result"],
-            )?,
-            reloads: counter_vec("reloads_total", "Reloads of files by result.", &["result"])?,
-            last_reload_successful: IntGauge::new(
-                "last_reload_successful",
-                "1 if what is on disk is in force, 0 if it was refused.",
-            )?,
-            last_reload_success: Gauge::new(
-                "last_reload_success_timestamp_seconds",
-                "When content was last taken into force.",
-            )?,
-            upstream_connections: IntGaugeVec::new(
-                Opts::new("upstream_connections", "Connections to the CRM by state (active, idle)."),
-                &["state"],
-            )?,
-            revocation: histogram(
-                "revocation_seconds",
-                "Time from an edit that ended a key to the end of each connection that carried it.",
-                &REVOCATION_SECONDS,
-            )?,
-            in_flight: IntGauge::new("in_flight", "Requests between head and last byte.")?,
-            connections: IntGauge::new("connections", "Client connections open now.")?,
-            connections_shed: IntCounter::new(
-                "connections_shed_total",
-                "Client connections refused because a limit was reached.",
-            )?,
-            log_lines_dropped: IntCounter::new(
-                "log_lines_dropped_total",
-                "Access log lines dropped because the queue was full.",
-            )?,
+            duration: histogram_vec(&catalogue::DURATION)?,
+            upstream: histogram_vec(&catalogue::UPSTREAM)?,
+            overhead: histogram(&catalogue::OVERHEAD, &OWN_SECONDS)?,
+            auth_failures: counter_vec(&catalogue::AUTH_FAILURES)?,
+            deliveries: counter_vec(&catalogue::DELIVERIES)?,
+            reloads: counter_vec(&catalogue::RELOADS)?,
+            last_reload_successful: IntGauge::with_opts(opts(&catalogue::LAST_RELOAD_SUCCESSFUL))?,
+            last_reload_success: Gauge::with_opts(opts(&catalogue::LAST_RELOAD_SUCCESS))?,
+            upstream_connections: gauge_vec(&catalogue::UPSTREAM_CONNECTIONS)?,
+            revocation: histogram(&catalogue::REVOCATION, &REVOCATION_SECONDS)?,
+            in_flight: IntGauge::with_opts(opts(&catalogue::IN_FLIGHT))?,
+            connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
+            connections_shed: IntCounter::with_opts(opts(&catalogue::CONNECTIONS_SHED))?,
+            log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
             by_key,
             by_webhook: ByWebhook::new()?,
             registry,
@@ -174,12 +144,27 @@ impl Metrics {
         ];
         own.into_iter().try_for_each(|collector| self.registry.register(collector))?;
         self.by_webhook.register(&self.registry)?;
+        self.pulled(&catalogue::WORST_SOURCE, &failures, Failures::worst)?;
+        self.pulled(&catalogue::RECENT_SOURCES, &failures, Failures::recent)?;
+        self.pulled(&catalogue::SOURCES, &failures, |failures| {
+            u64::try_from(failures.remembered()).unwrap_or(u64::MAX)
+        })?;
         by_address::register(&self.registry, failures, address_labels)?;
-        let build =
-            IntGaugeVec::new(Opts::new("build_info", "1, with the version as a label."), &["version"])?;
+        let build = gauge_vec(&catalogue::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        self.registry.register(Box::new(build))?;
-        Ok(())
+        self.registry.register(Box::new(build))
+    }
+
+    /// A gauge that is read from `failures` when a scrape comes.
+    fn pulled(
+        &self,
+        of: &Family,
+        failures: &Arc<Failures>,
+        read: impl Fn(&Failures) -> u64 + Send + Sync + 'static,
+    ) -> Result<(), prometheus::Error> {
+        let failures = Arc::clone(failures);
+        let read = Box::new(move || as_f64(read(&failures)));
+        self.registry.register(Box::new(PullingGauge::new(of.short(), of.help, read)?))
     }
 
     /// Series whose labels are known from the start are there from the start: `rate()` needs the zero.
@@ -189,6 +174,9 @@ impl Metrics {
         }
         for result in ["accepted", "refused", "restored"] {
             self.reloads.with_label_values(&[result]).inc_by(0);
+        }
+        for denial in zeros::refused_keys().into_iter().chain(zeros::refused_deliveries()) {
+            self.auth_failures.with_label_values(&[denial.reason()]).inc_by(0);
         }
     }
 
@@ -214,6 +202,9 @@ impl Metrics {
     /// The record of the deliveries to the webhook called `webhook`, which has these secrets.
     pub fn webhook(&self, webhook: &str, secrets: &[SecretPrint]) -> DeliveryStats {
         let accepted = self.deliveries.with_label_values(&[webhook, ACCEPTED]);
+        for failure in zeros::delivery_failures() {
+            self.deliveries.with_label_values(&[webhook, failure]).inc_by(0);
+        }
         self.by_webhook.deliveries(webhook, secrets, accepted)
     }
 
@@ -378,16 +369,24 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-fn histogram(name: &str, help: &str, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(bounds.to_vec()))
+fn opts(of: &Family) -> Opts {
+    Opts::new(of.short(), of.help)
 }
 
-fn histogram_vec(name: &str, help: &str) -> Result<HistogramVec, prometheus::Error> {
-    HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), &["route"])
+fn histogram(of: &Family, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {
+    Histogram::with_opts(HistogramOpts::new(of.short(), of.help).buckets(bounds.to_vec()))
 }
 
-fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(Opts::new(name, help), labels)
+fn histogram_vec(of: &Family) -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(HistogramOpts::new(of.short(), of.help).buckets(SECONDS.to_vec()), of.labels)
+}
+
+fn counter_vec(of: &Family) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(opts(of), of.labels)
+}
+
+fn gauge_vec(of: &Family) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(opts(of), of.labels)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus has only f64; counts stay far below 2^53")]

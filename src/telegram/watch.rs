@@ -206,7 +206,7 @@ impl Post {
     }
 
     fn tell(&self, info: &WebhookInfo) {
-        let stats = &self.stats;
+        let stats = self.stats.told();
         stats.registered.set(i64::from(info.registered == Registered::Here));
         stats.pending_updates.set(i64::try_from(info.pending_updates).unwrap_or(i64::MAX));
         stats.last_error.set(info.last_error.as_ref().map_or(0, |(at, _)| at.unix_secs()));

@@ -37,6 +37,7 @@ mod last_used;
 mod lifecycle;
 mod limits;
 mod log;
+mod metrics;
 mod observe;
 mod origins;
 mod packs;

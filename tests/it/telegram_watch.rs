@@ -136,6 +136,7 @@ fn a_bot_api_that_fails_is_counted_and_told_once() {
     api.answers(http(500, &format!("{{\"ok\":false,\"error_code\":500,\"description\":\"{TOKEN}\"}}")));
     let gateway = watched(&crm, &api, "watch = \"1s\"");
     eventually("failures", || (metric(&gateway, "watch_failures_total") >= 2.0).then_some(()));
+    assert!(!gateway.metrics().contains("telegram_registered{"), "nobody knows where Telegram delivers");
     api.tells(&json!({"url": HERE}));
     api.state.lock().odd = None;
     becomes(&gateway, "registered", 1.0);

@@ -123,9 +123,9 @@ class Part:
 
 
 class Sidelock(Part):
-    """A gateway with a configuration, a key for each title with its scopes, and secrets in files beside it."""
+    """A gateway with a configuration, a key for each title with its scopes and further lines, and secrets in files."""
 
-    def __init__(self, folder, upstream, config="", keys=None, upstream_keys="", secrets=None):
+    def __init__(self, folder, upstream, config="", keys=None, upstream_keys="", secrets=None, lines=None):
         folder.mkdir()
         for name, text in (secrets or {}).items():
             write_private(folder / name, text)
@@ -133,7 +133,7 @@ class Sidelock(Part):
         self.keys = {title: new_key() for title in keys or {}}
         blocks = [
             f'[[key]]\nid = "{title}"\ntitle = "{title}"\nscopes = {list(scopes)}\n'
-            f'digest = "sha256:{hashlib.sha256(self.keys[title].encode()).hexdigest()}"\n'
+            f'digest = "sha256:{hashlib.sha256(self.keys[title].encode()).hexdigest()}"\n{(lines or {}).get(title, "")}\n'
             for title, scopes in (keys or {}).items()
         ]
         write_private(folder / "keys.toml", "\n".join(blocks))
