@@ -99,8 +99,9 @@ impl<S> Waking<S> {
     }
 
     fn listen(&self, cx: &Context<'_>) {
-        // Once a tunnel's own task polls the stream, its waker is a real one.
-        if self.told == Told::ByPolls || !cx.waker().will_wake(Waker::noop()) {
+        // Once a tunnel's own task polls the stream, its waker is a real one. One that does nothing has no data; `will_wake`
+        // compares addresses of tables, of which an optimised build may have several.
+        if self.told == Told::ByPolls || !cx.waker().data().is_null() {
             self.wake.tell(cx.waker());
         }
     }
