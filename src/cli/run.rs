@@ -28,7 +28,7 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
         keys = loaded.keys.keys.len(),
         scopes = loaded.config.scopes.names().len(),
         webhooks = loaded.config.webhooks.len(),
-        crm = %format_args!("{}:{}", loaded.config.upstream.host, loaded.config.upstream.port),
+        crm = %loaded.config.upstream.place(),
         "loaded"
     );
     let prepared =

@@ -2,13 +2,13 @@
 
 mod ambiguity;
 mod delivery;
-
-use std::num::NonZeroU64;
+mod retry_after;
 
 use http::StatusCode;
 
 pub use ambiguity::Ambiguity;
 pub use delivery::DeliveryFault;
+pub use retry_after::RetryAfter;
 
 /// Why a request was refused, or could not be answered by the CRM.
 ///
@@ -41,6 +41,8 @@ pub enum Denial {
     TooManyFailures(RetryAfter),
     /// The client's address is not on the allowlist that decides.
     AddressNotAllowed,
+    /// The key is bound to a client certificate, and this connection did not show it.
+    CertificateNotShown,
     /// No scope of the key covers this method and path, or what the body asks for.
     ScopeMissing,
     /// No key may ever do this.
@@ -69,25 +71,8 @@ pub enum Denial {
     UpstreamBroken,
 }
 
-/// Whole seconds until trying again makes sense; at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryAfter(NonZeroU64);
-
-impl RetryAfter {
-    /// Rounds `wait` up to whole seconds.
-    pub fn from_wait(wait: std::time::Duration) -> Self {
-        let secs = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        Self(NonZeroU64::new(secs).unwrap_or(NonZeroU64::MIN))
-    }
-
-    /// The seconds.
-    pub const fn seconds(self) -> u64 {
-        self.0.get()
-    }
-}
-
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`].
-const OWN_REASONS: [&str; 24] = [
+const OWN_REASONS: [&str; 25] = [
     "ambiguous",
     "method",
     "expectation",
@@ -112,6 +97,7 @@ const OWN_REASONS: [&str; 24] = [
     "upstream_timeout",
     "upstream_broken",
     "webhook_under_way",
+    "client_certificate",
 ];
 
 /// Every value of [`Denial::reason`], in the order of [`Denial::index`].
@@ -168,6 +154,7 @@ impl Denial {
             Self::UpstreamTimeout => 21,
             Self::UpstreamBroken => 22,
             Self::DeliveryUnderWay => 23,
+            Self::CertificateNotShown => 24,
         }
     }
 
@@ -193,9 +180,11 @@ impl Denial {
             | Self::CredentialExpired
             | Self::CredentialRevoked
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
-            Self::AddressNotAllowed | Self::ScopeMissing | Self::ScopeNever | Self::ScopeUnread => {
-                StatusCode::FORBIDDEN
-            }
+            Self::AddressNotAllowed
+            | Self::CertificateNotShown
+            | Self::ScopeMissing
+            | Self::ScopeNever
+            | Self::ScopeUnread => StatusCode::FORBIDDEN,
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -221,6 +210,7 @@ impl Denial {
             Self::CredentialRevoked => "key-revoked",
             Self::TooManyFailures(_) => "too-many-failures",
             Self::AddressNotAllowed => "address-not-allowed",
+            Self::CertificateNotShown => "client-certificate-needed",
             Self::ScopeMissing => "scope-missing",
             Self::ScopeNever => "never-allowed",
             Self::ScopeUnread => "body-unread",
@@ -252,6 +242,7 @@ impl Denial {
             Self::CredentialRevoked => "The key was revoked",
             Self::TooManyFailures(_) => "Too many refused credentials from this address",
             Self::AddressNotAllowed => "This address may not do this",
+            Self::CertificateNotShown => "The key is good only with its client certificate",
             Self::ScopeMissing => "The key may not do this",
             Self::ScopeNever => "No key may do this",
             Self::ScopeUnread => "What the request asks for was not read",
@@ -289,6 +280,7 @@ impl Denial {
             Self::CredentialRevoked => "Ask whoever issued the key why, and for a new one.",
             Self::TooManyFailures(_) => "Wait as long as Retry-After says, then try with a correct key.",
             Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
+            Self::CertificateNotShown => "Show the client certificate that the key is bound to.",
             Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
             Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",
             Self::ScopeUnread => {
@@ -299,8 +291,9 @@ impl Denial {
             Self::BodyTooSlow => "Try again over a better connection.",
             Self::BodyBroken => "Send the request again, whole.",
             Self::Overloaded | Self::DeliveryUnderWay => "Wait as long as Retry-After says, then try again.",
-            Self::UpstreamUnreachable => "Nothing was done. Try again in a while.",
-            Self::UpstreamConnectTimeout => "Nothing was done. Try again in a while.",
+            Self::UpstreamUnreachable | Self::UpstreamConnectTimeout => {
+                "Nothing was done. Try again in a while."
+            }
             Self::UpstreamTimeout | Self::UpstreamBroken => {
                 "It is not known whether the request was carried out: look before you repeat it."
             }
@@ -322,6 +315,7 @@ impl Denial {
             | Self::ExpectationUnknown
             | Self::TargetTooLong
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread
@@ -355,6 +349,7 @@ impl Denial {
             | Self::CredentialRevoked
             | Self::Delivery(_)
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread
@@ -381,6 +376,7 @@ impl Denial {
             | Self::Delivery(_)
             | Self::TooManyFailures(_)
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread
@@ -406,7 +402,7 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::DeliveryUnderWay.index(), OWN_REASONS.len() - 1);
+        assert_eq!(Denial::CertificateNotShown.index(), OWN_REASONS.len() - 1);
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }

@@ -252,7 +252,8 @@ impl Gate {
             wants_upgrade: head.facts.wants_upgrade,
             ..Admitted::plain(head.target)
         };
-        match self.permit(&holder, &parts.method, head.target.path(), client)? {
+        let shown = trail.certificate.as_deref();
+        match self.permit(&holder, &parts.method, head.target.path(), client, shown)? {
             Permit::Given(covered) => Ok(Judged::Admitted(admitted(head, strip).by(&holder.key, covered))),
             // What goes through a tunnel is in no body.
             Permit::AskBody if head.facts.wants_upgrade => Err(Denial::ScopeUnread),

@@ -14,6 +14,7 @@ use crate::keys::set::Holder;
 use crate::limits::failures::Failures;
 use crate::policy::operation::{MOST_BYTES, Message};
 use crate::policy::scope::{Coverage, Covered};
+use crate::tls::certificate::Facts;
 
 /// What method and path grant.
 pub(super) enum Permit<'s> {
@@ -51,15 +52,21 @@ impl Unproved {
 }
 
 impl Gate {
-    /// What method and path grant, from this address.
+    /// What method and path grant, from this address and with the certificate that was shown.
     pub(super) fn permit(
         &self,
         holder: &Holder,
         method: &Method,
         path: &str,
         client: ClientAddr,
+        shown: Option<&Facts>,
     ) -> Result<Permit<'_>, Denial> {
         holder.key.allow_from.permit(client)?;
+        if let Some(wanted) = &holder.key.client_cert
+            && !shown.is_some_and(|shown| wanted.is(shown))
+        {
+            return Err(Denial::CertificateNotShown);
+        }
         match self.scopes.covering(&holder.key.scopes, method, path) {
             Coverage::Covered(covered) => Ok(Permit::Given(covered)),
             Coverage::NeedsBody => Ok(Permit::AskBody),

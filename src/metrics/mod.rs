@@ -5,6 +5,7 @@
 
 mod by_key;
 mod by_webhook;
+mod wire;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::outcome::{Caller, DeliveryResult, DeliveryStats, Outcome, RouteStats,
 use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
+pub use wire::{Handshake, Wire};
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -54,6 +56,8 @@ pub struct Metrics {
     last_reload_success: Gauge,
     /// Connections to the CRM: `active` carries a request, `idle` waits for one.
     pub upstream_connections: IntGaugeVec,
+    /// TLS with clients.
+    pub wire: Wire,
     /// Seconds from an edit that ends a key to the end of each connection that carried it.
     pub revocation: Histogram,
     /// Requests between head and last byte.
@@ -140,6 +144,7 @@ impl Metrics {
             )?,
             by_key,
             by_webhook: ByWebhook::new()?,
+            wire: Wire::new(&registry)?,
             registry,
         };
         metrics.register(failures)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::clock::{Clock, WallTime};
+use crate::config::{self, Config, Listener, Place};
 use crate::gate::{Gate, Route, Webhook};
 use crate::keys::key::Key;
 use crate::keys::set::KeySet;
@@ -16,6 +16,7 @@ use crate::outcome::{API_ROUTE, NO_ROUTE, SenderStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
+use crate::proxy::front::in_order;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::{ListedNames, WantedNames};
@@ -38,6 +39,8 @@ pub struct Workshop {
     pub seen: DashMap<MemoryName, Arc<Deliveries>>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
+    /// What was bound at the start.
+    pub places: Vec<Place>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
     /// The time.
@@ -76,7 +79,11 @@ impl Workshop {
         self.metrics.retain_senders(|name| {
             config.webhooks.iter().any(|webhook| *webhook.name == *name && webhook.senders.is_some())
         });
-        Ok(Live { gate, upstream, timeouts: Arc::new(config.timeouts), body_limit: config.limits.body })
+        let old = before.map_or(&[][..], |live| &live.fronts);
+        let fronts = in_order(&self.places, &config.listeners, old);
+        self.metrics.wire.certificates(fronts.iter().flat_map(|listener| certificates(listener)));
+        let (timeouts, body_limit) = (Arc::new(config.timeouts), config.limits.body);
+        Ok(Live { gate, upstream, fronts, timeouts, body_limit })
     }
 
     fn senders(&self, webhook: &str, rules: &Rules) -> (SenderPolicy, Arc<SenderStats>) {
@@ -127,6 +134,15 @@ impl Workshop {
             failure_rate: config.limits.per_address_failures,
         }
     }
+}
+
+/// What metrics say of a listener's certificates.
+fn certificates(listener: &Listener) -> impl Iterator<Item = (String, String, WallTime)> {
+    listener.tls.iter().flat_map(|tls| &tls.identities).map(|identity| {
+        let name = identity.facts.names.first().map(ToString::to_string);
+        let name = name.unwrap_or_else(|| identity.file.display().to_string());
+        (listener.place.to_string(), name, identity.expires())
+    })
 }
 
 fn memory_of(webhook: &config::Webhook) -> MemoryName {

@@ -5,7 +5,6 @@
 mod listening;
 mod stop;
 
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,12 +21,13 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Place};
 use crate::keys::last_used::LastUsed;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
@@ -35,7 +35,7 @@ use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
-use listening::{Bound, Listening};
+use listening::{Bound, Listening, SocketFile};
 use stop::Stop;
 
 /// The file in the state folder with the process id.
@@ -48,10 +48,11 @@ pub struct Sidelock {
     stop: Stop,
     pid_file: PathBuf,
     keeper: Keeper,
+    socket_files: Vec<SocketFile>,
     /// Where clients connect.
-    pub listening: Vec<SocketAddr>,
+    pub listening: Vec<Place>,
     /// Where the admin listener is.
-    pub admin: SocketAddr,
+    pub admin: Place,
 }
 
 /// Why a process cannot start.
@@ -59,7 +60,7 @@ pub struct Sidelock {
 pub enum StartError {
     /// A listener cannot be bound.
     #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, std::io::Error),
+    Listen(Place, std::io::Error),
     /// The state folder cannot be made.
     #[error("cannot use the state folder {0}: {1}")]
     StateDir(PathBuf, std::io::Error),
@@ -92,6 +93,7 @@ impl Sidelock {
         // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
         let Config {
             server,
+            listeners,
             limits,
             timeouts,
             access_log,
@@ -105,10 +107,12 @@ impl Sidelock {
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets =
-            server.listen.iter().map(|address| Bound::bind(*address)).collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = Bound::bind(server.admin)?;
-        let listening = sockets.iter().map(|bound| bound.address).collect();
-        let admin = admin_socket.address;
+            listeners.iter().map(|listener| Bound::bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
+        let admin_socket = Bound::bind(&Place::Address(server.admin))?;
+        let listening: Vec<Place> = sockets.iter().map(|bound| bound.place.clone()).collect();
+        let socket_files = sockets.iter().filter_map(Bound::file).collect();
+        let admin = admin_socket.place.clone();
+        let fronts = Fronts::new(sockets.iter().map(Bound::front).collect());
 
         let parts = Parts::make(&loaded, server, &access_log.destination, clock)?;
         let (drain, draining) = watch::channel(false);
@@ -119,7 +123,7 @@ impl Sidelock {
             metrics: Arc::clone(&parts.metrics),
             timeouts: *timeouts,
         };
-        let proxy = parts.proxy(*limits, draining.clone(), clock)?;
+        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
         let admin_app = Admin { metrics: parts.metrics, readiness };
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
@@ -139,12 +143,21 @@ impl Sidelock {
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
         let pid_file = server.state_dir.join(PID);
-        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, keeper, listening, admin })
+        Ok(Self {
+            server: pingora,
+            writer: parts.writer,
+            stop,
+            pid_file,
+            keeper,
+            socket_files,
+            listening,
+            admin,
+        })
     }
 
     /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
     pub fn run(self) {
-        let Self { server, writer, stop, pid_file, keeper, listening: _, admin: _ } = self;
+        let Self { server, writer, stop, pid_file, keeper, socket_files, listening: _, admin: _ } = self;
         if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
             tracing::warn!(%error, path = %pid_file.display(), "cannot write the process id: 'sidelock reload' will not work");
         }
@@ -152,6 +165,7 @@ impl Sidelock {
         keeper.keep();
         // Another process may have taken over the file, or the folder be gone.
         drop(std::fs::remove_file(pid_file));
+        socket_files.into_iter().for_each(SocketFile::remove);
         drop(writer);
     }
 }
@@ -187,6 +201,7 @@ impl Parts {
             seen: dashmap::DashMap::new(),
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),
+            places: loaded.config.listeners.iter().map(|listener| listener.place.clone()).collect(),
             clock: clock.clone(),
         };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
@@ -205,6 +220,7 @@ impl Parts {
     fn proxy(
         &self,
         limits: config::Limits,
+        fronts: Fronts,
         draining: watch::Receiver<bool>,
         clock: &Clock,
     ) -> Result<Proxy, StartError> {
@@ -216,6 +232,7 @@ impl Parts {
             telegram: Arc::clone(&self.telegram),
             clock: clock.clone(),
             limits,
+            fronts,
             connections: Connections::default(),
             lifelines: Arc::clone(&self.workshop.lifelines),
             clock_warning: Seldom::default(),

@@ -47,9 +47,7 @@ fn created_with_everything_and_shown_once() {
     let bare = office.done(&["keys", "create", "--title", "x", "--scope", "read"]);
     assert!(bare.starts_with("slk_") && bare.lines().count() == 1, "bare on a pipe");
     office.done(&["keys", "create", "--title", "f", "--scope", "read", "--output", "new.key"]);
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &std::fs::metadata(office.path("new.key")).unwrap().permissions(),
-    );
+    let mode = PermissionsExt::mode(&std::fs::metadata(office.path("new.key")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let before = office.keys();
     let again = office.refused(&["keys", "create", "--title", "f", "--scope", "read", "--output", "new.key"]);

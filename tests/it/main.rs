@@ -46,3 +46,6 @@ mod webhook_config;
 mod webhook_replay;
 mod webhook_verify;
 mod webhooks;
+mod wire_config;
+mod wire_doors;
+mod wire_tls;

@@ -5,6 +5,7 @@ pub mod client;
 pub mod crm;
 pub mod gateway;
 pub mod office;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 
