@@ -48,4 +48,5 @@ mod webhook_verify;
 mod webhooks;
 mod wire_config;
 mod wire_doors;
+mod wire_h2;
 mod wire_tls;

@@ -19,7 +19,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Streams {
     state: Mutex<State>,
-    flooded: Notify,
+    /// Told when there is cause to look at once.
+    cause: Notify,
 }
 
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Streams {
     pub(super) fn new() -> Arc<Self> {
         let now = Instant::now();
         let state = State { open: HashMap::new(), next: 0, idle_since: now, window: now, resets: 0 };
-        Arc::new(Self { state: Mutex::new(state), flooded: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), cause: Notify::new() })
     }
 
     /// Waits until the connection must end. A head counts from its end, not from its beginning, so whoever drips one is idle.
@@ -75,7 +76,7 @@ impl Streams {
                 Err(doom) => return doom,
             };
             // Whatever comes first.
-            drop(timeout_at(look_again, self.flooded.notified()).await);
+            drop(timeout_at(look_again, self.cause.notified()).await);
         }
     }
 }
@@ -112,6 +113,9 @@ impl Guard {
         let mut state = streams.state.lock();
         let number = state.next;
         state.next += 1;
+        if state.open.is_empty() {
+            streams.cause.notify_one();
+        }
         state.open.insert(number, None);
         Self { streams: Arc::clone(streams), number, end: End::TakenBack }
     }
@@ -147,7 +151,7 @@ impl Drop for Guard {
         if self.end == End::TakenBack {
             state.reset(now);
             if state.resets > MOST_RESETS {
-                self.streams.flooded.notify_one();
+                self.streams.cause.notify_one();
             }
         }
     }

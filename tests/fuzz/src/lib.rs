@@ -5,11 +5,13 @@ mod input;
 
 pub mod api_key;
 pub mod captured_delivery;
+pub mod certificate;
 pub mod configuration;
 pub mod forwarded;
 pub mod key_file;
 pub mod operation;
 pub mod pack;
+pub mod proxy_header;
 pub mod request_head;
 pub mod sender_description;
 pub mod telegram_update;
@@ -24,11 +26,13 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("api_key", api_key::run),
     ("captured_delivery", captured_delivery::run),
+    ("certificate", certificate::run),
     ("configuration", configuration::run),
     ("forwarded", forwarded::run),
     ("key_file", key_file::run),
     ("operation", operation::run),
     ("pack", pack::run),
+    ("proxy_header", proxy_header::run),
     ("request_head", request_head::run),
     ("sender_description", sender_description::run),
     ("telegram_update", telegram_update::run),

@@ -4,6 +4,7 @@ pub mod bot_api;
 pub mod client;
 pub mod crm;
 pub mod gateway;
+pub mod h2;
 pub mod office;
 pub mod tls;
 
