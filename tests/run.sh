@@ -61,10 +61,12 @@ debian_parts() {
     has curl || packages+=(curl)
     has valgrind || packages+=(valgrind)
     has openssl || packages+=(openssl)
+    has haproxy || packages+=(haproxy)
+    has h2load || packages+=(nghttp2-client)
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool node npm curl valgrind openssl python3; do
+    for program in prometheus promtool node npm curl valgrind openssl haproxy h2load python3; do
         has "$program" || missing "$program"
     done
 }

@@ -49,4 +49,5 @@ mod webhooks;
 mod wire_config;
 mod wire_doors;
 mod wire_h2;
+mod wire_h2_abuse;
 mod wire_tls;
