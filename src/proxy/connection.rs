@@ -36,7 +36,9 @@ pub struct Connections {
     open: AtomicUsize,
     by_address: DashMap<AddrGroup, usize>,
     /// TLS handshakes under way.
-    pub handshakes: AtomicUsize,
+    pub handshakes: Arc<AtomicUsize>,
+    /// Requests over HTTP/2 under way: one connection brings many.
+    pub streams: Arc<AtomicUsize>,
 }
 
 /// One counted connection; dropping it counts it out.

@@ -177,16 +177,18 @@ impl AsyncWrite for Rewound {
 }
 
 /// One of so many things under way at once; dropping it makes room.
-struct Slot<'a>(&'a AtomicUsize);
+#[derive(Debug)]
+pub struct Slot(Arc<AtomicUsize>);
 
-impl<'a> Slot<'a> {
-    fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let slot = Self(taken);
+impl Slot {
+    /// One more, unless that is more than `most`.
+    pub fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let slot = Self(Arc::clone(taken));
         (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(slot)
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

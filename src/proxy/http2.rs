@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use super::client_io::{ClientIo, Pace};
 use super::connection::{Until, until};
 use super::download::{Answer, DownloadBroke};
+use super::greeting::Slot;
 use super::peer::{Connected, Peer, Way};
 use super::{Proxy, exchange};
 use crate::config::Timeouts;
@@ -83,14 +84,15 @@ where
                 }
             },
             doom = streams.doom(&timeouts) => {
-                if doom == Doom::Idle {
-                    connection.as_mut().graceful_shutdown();
-                    // Whether the client hears of it is its own affair.
-                    drop(timeout(timeouts.request_head, until(connection, &lifeline, None)).await);
-                } else {
+                if doom != Doom::Idle {
                     tracing::debug!(?doom, "an HTTP/2 connection was cut");
-                    proxy.metrics.unreadable(Denial::Overloaded);
+                    return proxy.metrics.unreadable(Denial::Overloaded);
                 }
+                connection.as_mut().graceful_shutdown();
+                // A request that was on its way when we said goodbye is still answered.
+                while timeout(timeouts.request_head, until(connection.as_mut(), &lifeline, None)).await.is_err()
+                    && streams.are_open()
+                {}
                 return;
             }
         }
@@ -118,12 +120,22 @@ async fn answer(
 ) -> Result<Response<Streamed>, Infallible> {
     let (mut parts, body) = request.into_parts();
     as_http1(&mut parts, !body.is_end_stream());
-    // As hyper does with HTTP/1.1.
-    if parts.headers.len() > proxy.limits.fields {
-        proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax));
+    let slot = Slot::take(&proxy.connections.streams, proxy.limits.connections);
+    let refusal = if slot.is_none() {
+        Some((Denial::Overloaded, StatusCode::SERVICE_UNAVAILABLE))
+    } else {
+        // As hyper does with HTTP/1.1.
+        (parts.headers.len() > proxy.limits.fields)
+            .then_some((Denial::Ambiguous(Ambiguity::Syntax), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
+    };
+    if let Some((denial, status)) = refusal {
+        proxy.metrics.unreadable(denial);
         guard.done();
-        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard });
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard, slot });
+        *response.status_mut() = status;
+        if let Some(seconds) = denial.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         return Ok(response);
     }
     let response = match exchange::run(&proxy, &peer, None, Request::from_parts(parts, body)).await {
@@ -133,7 +145,7 @@ async fn answer(
     if response.body().is_end_stream() {
         guard.done();
     }
-    Ok(response.map(|answer| Streamed { answer, guard }))
+    Ok(response.map(|answer| Streamed { answer, guard, slot }))
 }
 
 /// Makes a head what it would have been in HTTP/1.1 (RFC 9113 section 8.3.1), for the judge to judge: `:authority` becomes `Host`
@@ -173,6 +185,8 @@ fn join_cookies(parts: &mut Parts) {
 struct Streamed {
     answer: Answer,
     guard: Guard,
+    #[expect(dead_code, reason = "held, and dropped with the answer")]
+    slot: Option<Slot>,
 }
 
 impl Body for Streamed {

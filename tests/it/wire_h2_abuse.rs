@@ -6,7 +6,7 @@ use crate::support::crm::Crm;
 use crate::support::eventually;
 use crate::support::gateway::TestKey;
 use crate::support::h2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RESET, block,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RESET, ask, block, talk,
 };
 use crate::wire_h2::{asking, endless, silent, start};
 
@@ -125,4 +125,24 @@ fn a_client_that_does_not_read_is_cut() {
     assert_eq!(bytes, 65_535);
     assert!((450..4_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     eventually("it is gone", || (gateway.metric("sidelock_in_flight") == 0.0).then_some(()));
+}
+
+#[test]
+fn requests_of_all_connections_are_bounded_together() {
+    let (crm, key) = (silent(), TestKey::new(&["read"], ""));
+    let gateway = start(&crm, &key, "[limits]\nconnections = 5\n");
+    let mut frames = Frames::open(gateway.second());
+    for stream in 0..5 {
+        frames.send(HEADERS, END_STREAM | END_HEADERS, stream * 2 + 1, &asking(&key));
+    }
+    eventually("five are under way", || (crm.seen.count() == 5).then_some(()));
+    let address = gateway.second();
+    let one_more = move || {
+        let request = http::Request::get("http://crm.example/api/x").body(()).unwrap();
+        talk(address, |sender| async move { ask(&sender, request, None).await.unwrap() })
+    };
+    let answer = one_more();
+    assert_eq!((answer.status, &answer.headers["retry-after"]), (503, &"1".parse().unwrap()));
+    drop(frames);
+    eventually("there is room again", || (one_more().status == 401).then_some(()));
 }

@@ -10,6 +10,7 @@ use crate::support::crm::Crm;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, Plan, TestKey};
 use crate::support::tls::{self, CA, CRM, FORGER, OTHER, PARTNER, Pair, SHOP};
+use crate::upgrade;
 
 const LISTENER: &str = r#"
 [[listener]]
@@ -206,4 +207,20 @@ fn what_a_revoked_key_has_open_ends_within_tls_too() {
     let started = Instant::now();
     assert!(connection.is_closed());
     assert!(started.elapsed().as_millis() < 3_000, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_tunnel_passes_within_tls() {
+    let (crm, key) = (upgrade::echoing(upgrade::ACCEPT), TestKey::new(&["read"], ""));
+    let gateway = plan(&crm, LISTENER).key(&key).start();
+    let mut connection = tls::connect(gateway.second(), "crm.example", &tls::client(None, &[])).unwrap();
+    let header = key.header();
+    connection.send(request("GET", "/api/socket", &[&upgrade::ASK[..], &[&header]].concat(), ""));
+    assert_eq!(connection.answer().unwrap().status, 101);
+    for word in ["ping", "pong"] {
+        connection.send(word);
+        assert_eq!(connection.some(), word.as_bytes());
+    }
+    drop(connection);
+    assert_eq!(gateway.log(1)[0]["bytes_out"], 8);
 }

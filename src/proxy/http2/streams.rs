@@ -67,6 +67,11 @@ impl Streams {
         Arc::new(Self { state: Mutex::new(state), cause: Notify::new() })
     }
 
+    /// True while there are any.
+    pub(super) fn are_open(&self) -> bool {
+        !self.state.lock().open.is_empty()
+    }
+
     /// Waits until the connection must end. A head counts from its end, not from its beginning, so whoever drips one is idle.
     pub(super) async fn doom(&self, timeouts: &Timeouts) -> Doom {
         loop {
