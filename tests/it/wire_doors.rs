@@ -152,11 +152,20 @@ fn a_socket_file_is_made_replaced_and_removed() {
 }
 
 fn start_again(gateway: &Gateway) -> String {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sidelock"))
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sidelock"))
         .args(["run", "--config"])
         .arg(gateway.config_file())
-        .output()
+        .stderr(std::process::Stdio::piped())
+        .spawn()
         .unwrap();
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > PATIENCE {
+            child.kill().unwrap();
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
 }
