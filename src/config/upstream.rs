@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
+use ring::digest;
 
 use super::Surroundings;
 use super::crm_credential::Credentials;
-use super::listener::{read_identity, socket_path};
+use super::listener::{named, read_identity, socket_path};
 use super::reader::{Section, Value};
 use crate::policy::pack::Pack;
 use crate::request_head::host::is_host;
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub credentials: Credentials,
     /// `ca_file`: certificates that may sign the CRM's; default the system's.
     pub ca_file: Option<PathBuf>,
+    /// SHA-256 of what that file holds: other content makes another upstream.
+    ca_digest: Option<Vec<u8>>,
     /// `pass_headers`: odd request header names that may pass, as `api_access_token`.
     pub pass_headers: Vec<HeaderName>,
     /// `connections_per_thread`: idle connections kept; default 64.
@@ -68,7 +71,9 @@ impl Upstream {
         });
         let injection = pack.and_then(|pack| pack.injection.as_ref());
         let credentials = Credentials::read(&section, around, injection);
-        let ca_file = section.get("ca_file").and_then(|value| value.text()).map(|text| around.path(text));
+        let ca_file = section.get("ca_file").and_then(|value| value.text()).map(|text| named(text, around));
+        let ca_digest = ca_file.as_deref().and_then(|path| std::fs::read(path).ok());
+        let ca_digest = ca_digest.map(|bytes| digest::digest(&digest::SHA256, &bytes).as_ref().to_vec());
         let pass_headers = section.get("pass_headers").map(|value| value.parse_all()).unwrap_or_default();
         let idle = section.get("idle_connections").and_then(|value| value.number(0, 10_000));
         let is_plain = origin.as_ref().is_some_and(|(_, _, tls, _)| !tls);
@@ -86,6 +91,7 @@ impl Upstream {
             host_header,
             credentials,
             ca_file,
+            ca_digest,
             pass_headers,
             idle_connections,
         });

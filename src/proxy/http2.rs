@@ -89,11 +89,11 @@ where
                     return proxy.metrics.unreadable(Denial::Overloaded);
                 }
                 connection.as_mut().graceful_shutdown();
-                // A request that was on its way when we said goodbye is still answered.
-                while timeout(timeouts.request_head, until(connection.as_mut(), &lifeline, None)).await.is_err()
-                    && streams.are_open()
-                {}
-                return;
+                let goodbye = timeout(timeouts.request_head, until(connection.as_mut(), &lifeline, None)).await;
+                // A request that was on its way meanwhile is still answered.
+                if goodbye.is_ok() || !streams.are_open() {
+                    return;
+                }
             }
         }
     }
