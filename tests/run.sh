@@ -48,9 +48,12 @@ install_packages() {
     as_root apt-get update -q &&
         as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "$@" ||
         return 1
-    if [ -d /run/systemd/system ] && [[ " $* " == *" prometheus "* ]]; then
-        as_root systemctl disable --now prometheus.service
-    fi
+    local daemon
+    for daemon in prometheus haproxy; do
+        if [ -d /run/systemd/system ] && [[ " $* " == *" $daemon "* ]]; then
+            as_root systemctl disable --now "$daemon.service"
+        fi
+    done
 }
 
 debian_parts() {
