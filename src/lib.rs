@@ -6,15 +6,15 @@
 //!
 //! Modules have ranks and import only from lower ranks; `tests/it/tidy.rs` holds the table and checks it.
 
-// 0: words that everyone uses; no I/O but for the files that `tls` is given
+// 0: words that everyone uses; no I/O
 pub mod clock;
 pub mod denial;
 pub mod networks;
 pub mod secret;
-pub mod tls;
 
-// 1 to 2: the request, and who is calling
+// 1 to 2: the request, TLS (which reads the files that it is given), and who is calling
 pub mod request_head;
+pub mod tls;
 
 pub mod client_addr;
 pub mod credential;

@@ -28,7 +28,7 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
         keys = loaded.keys.keys.len(),
         scopes = loaded.config.scopes.names().len(),
         webhooks = loaded.config.webhooks.len(),
-        crm = %format_args!("{}:{}", loaded.config.upstream.host, loaded.config.upstream.port),
+        crm = %loaded.config.upstream.place(),
         "loaded"
     );
     let prepared =
@@ -53,6 +53,8 @@ pub(super) fn start_log(usual: &str) {
     } else {
         targets.with_target("pingora_core", tracing::Level::WARN)
     };
+    // What a hostile client does must not fill the log.
+    let targets = targets.with_target("h2", tracing::Level::ERROR);
     // The watcher of files would tell of the log itself being written, for ever.
     let targets = targets.with_target("notify", tracing::Level::WARN);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);

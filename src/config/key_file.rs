@@ -97,6 +97,7 @@ impl<'r, 's> KeyReader<'r, 's> {
         let expires = section.get("expires").and_then(|value| value.moment());
         let allow_from =
             section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
+        let client_cert = section.get("client_cert").and_then(|value| value.parse()).map(Box::new);
         let credential = scopes::credential(&section, &self.known.credentials);
         let rate = section.get("rate").and_then(|value| value.parse());
         let mode = self.mode(&section, standing);
@@ -112,6 +113,7 @@ impl<'r, 's> KeyReader<'r, 's> {
             created,
             expires,
             allow_from: Allowlist::new(allow_from),
+            client_cert,
             credential,
             rate,
             mode,

@@ -16,6 +16,7 @@ mod client_address;
 mod crm_credential;
 mod keys;
 mod limits;
+mod listener;
 mod route;
 mod scopes;
 mod sender_proof;
@@ -43,6 +44,7 @@ pub use crm_credential::{Credential, Credentials};
 use environment::Environment;
 pub use keys::Keys;
 pub use limits::Limits;
+pub use listener::{Listener, Place, ProxyHeader};
 use reader::{Reading, Section, Value};
 pub use route::Route;
 use sender::Senders;
@@ -60,6 +62,8 @@ pub const MOST_BYTES: u64 = 64 * 1024 * 1024;
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[server] listen` and `[[listener]]`
+    pub listeners: Vec<Listener>,
     /// `[client_address]`
     pub client_address: ClientAddress,
     /// `[upstream]`
@@ -170,8 +174,12 @@ pub fn parse(source: &Source, environment: &Environment) -> Parsed {
 
 fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config>, Option<PathBuf>, Names) {
     // Every section is read before any of them can end the reading: all mistakes are shown at once.
-    let server = Server::read(root.section("server"), around);
     let client_address = ClientAddress::read(root.section("client_address"));
+    let trusted = &client_address.trusted_proxies;
+    let others = Listener::read_all(root.sections("listener"), around, trusted);
+    let server = Server::read(root.section("server"), around, &others);
+    let plain = server.iter().flat_map(|server| &server.listen).copied().map(Listener::plain);
+    let listeners: Vec<Listener> = plain.chain(others).collect();
     let upstream = root.section("upstream");
     let pack::Chosen { pack, public } = pack::choose(&upstream, around);
     let (upstream, credentials) = Upstream::read(upstream, around, pack.as_ref());
@@ -192,6 +200,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let known = Names { scopes: scopes.clone(), credentials: credentials.names().clone() };
     let config = server.zip(upstream).map(|(server, upstream)| Config {
         server,
+        listeners,
         client_address,
         upstream,
         pack,

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Surroundings;
+use super::listener::Listener;
 use super::reader::Section;
 use crate::metrics::AddressLabels;
 
 /// The section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// `listen`: addresses for clients; required.
+    /// `listen`: addresses for clients without TLS; needed where there is no `[[listener]]`.
     pub listen: Vec<SocketAddr>,
     /// `admin`: address of `/metrics`, `/healthz` and `/readyz`; default `127.0.0.1:9180`.
     pub admin: SocketAddr,
@@ -27,9 +28,14 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Option<Self> {
-        let listen: Vec<SocketAddr> =
-            section.required("listen").map(|value| value.parse_all()).unwrap_or_default();
+    /// `others` are the `[[listener]]`s.
+    pub(super) fn read(
+        section: Section<'_, '_>,
+        around: &Surroundings<'_>,
+        others: &[Listener],
+    ) -> Option<Self> {
+        let listen = if others.is_empty() { section.required("listen") } else { section.get("listen") };
+        let listen: Vec<SocketAddr> = listen.map(|value| value.parse_all()).unwrap_or_default();
         let admin = section.get("admin").and_then(|value| value.parse());
         let state_dir = section.get("state_dir").and_then(|value| value.text()).unwrap_or("state");
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -56,6 +62,6 @@ impl Server {
             section.reading().warning(section.span(), "the admin listener is not on loopback", Some(help));
         }
         section.finish();
-        (!server.listen.is_empty()).then_some(server)
+        (!server.listen.is_empty() || !others.is_empty()).then_some(server)
     }
 }

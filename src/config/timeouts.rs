@@ -14,6 +14,8 @@ pub struct Timeouts {
     pub request_body_idle: Duration,
     /// `held_body`: for the whole of a body that is held until it is judged; default 20 s.
     pub held_body: Duration,
+    /// `tls_handshake`: from a connection's start to the end of its handshake; default 10 s.
+    pub tls_handshake: Duration,
     /// `keep_alive`: between two requests; default 60 s.
     pub keep_alive: Duration,
     /// `client_write_idle`: for a client that does not read its answer; default 60 s.
@@ -52,6 +54,7 @@ impl Timeouts {
             request_head: span("request_head", secs(10)),
             request_body_idle: span("request_body_idle", secs(30)),
             held_body: span("held_body", secs(20)),
+            tls_handshake: span("tls_handshake", secs(10)),
             keep_alive: span("keep_alive", secs(60)),
             client_write_idle: span("client_write_idle", secs(60)),
             upstream_connect: span("upstream_connect", secs(3)),

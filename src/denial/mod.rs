@@ -5,10 +5,9 @@ mod delivery;
 mod observed;
 mod reasons;
 mod reply;
+mod retry_after;
 mod told;
 pub mod words;
-
-use std::num::NonZeroU64;
 
 use http::StatusCode;
 
@@ -18,6 +17,7 @@ pub use observed::Observed;
 use reasons::OWN_REASONS;
 pub use reasons::REASONS;
 pub use reply::ReplyFault;
+pub use retry_after::RetryAfter;
 
 /// Why a request was refused, or could not be answered by the CRM.
 ///
@@ -54,6 +54,8 @@ pub enum Denial {
     AddressBanned(RetryAfter),
     /// The client's address is not on the allowlist that decides.
     AddressNotAllowed,
+    /// The key is bound to a client certificate, and this connection did not show it.
+    CertificateNotShown,
     /// No scope of the key covers this method and path, or what the body asks for.
     ScopeMissing,
     /// No key may ever do this.
@@ -82,23 +84,6 @@ pub enum Denial {
     UpstreamBroken,
     /// The CRM's answer may show what the pack hides, and could not be read.
     ReplyUnreadable(ReplyFault),
-}
-
-/// Whole seconds until trying again makes sense; at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryAfter(NonZeroU64);
-
-impl RetryAfter {
-    /// Rounds `wait` up to whole seconds.
-    pub fn from_wait(wait: std::time::Duration) -> Self {
-        let secs = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        Self(NonZeroU64::new(secs).unwrap_or(NonZeroU64::MIN))
-    }
-
-    /// The seconds.
-    pub const fn seconds(self) -> u64 {
-        self.0.get()
-    }
 }
 
 impl From<DeliveryFault> for Denial {
@@ -139,6 +124,7 @@ impl Denial {
             Self::CredentialDecoy => 24,
             Self::ReplyUnreadable(_) => 25,
             Self::AddressBanned(_) => 26,
+            Self::CertificateNotShown => 27,
         }
     }
 
@@ -167,6 +153,7 @@ impl Denial {
             | Self::Delivery(_) => StatusCode::UNAUTHORIZED,
             Self::AddressBanned(_)
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread => StatusCode::FORBIDDEN,
@@ -216,6 +203,7 @@ impl Denial {
             | Self::TargetTooLong
             | Self::AddressBanned(_)
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread
@@ -253,6 +241,7 @@ impl Denial {
             | Self::CredentialDecoy
             | Self::Delivery(_)
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread
@@ -282,6 +271,7 @@ impl Denial {
             | Self::TooManyFailures(_)
             | Self::AddressBanned(_)
             | Self::AddressNotAllowed
+            | Self::CertificateNotShown
             | Self::ScopeMissing
             | Self::ScopeNever
             | Self::ScopeUnread
@@ -308,10 +298,7 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(
-            Denial::AddressBanned(RetryAfter::from_wait(Duration::ZERO)).index(),
-            OWN_REASONS.len() - 1
-        );
+        assert_eq!(Denial::CertificateNotShown.index(), OWN_REASONS.len() - 1);
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }

@@ -66,7 +66,8 @@ impl Denial {
             | Self::UpstreamTimeout
             | Self::UpstreamBroken
             | Self::ReplyUnreadable(_)
-            | Self::AddressBanned(_) => None,
+            | Self::AddressBanned(_)
+            | Self::CertificateNotShown => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::DeliveryFault;
 
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`](super::Denial::index).
-pub(super) const OWN_REASONS: [&str; 27] = [
+pub(super) const OWN_REASONS: [&str; 28] = [
     "ambiguous",
     "method",
     "expectation",
@@ -31,6 +31,7 @@ pub(super) const OWN_REASONS: [&str; 27] = [
     "decoy",
     "reply_unreadable",
     "banned",
+    "client_certificate",
 ];
 
 /// Every value of [`Denial::reason`](super::Denial::reason), in the order of [`Denial::index`](super::Denial::index).

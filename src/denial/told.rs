@@ -21,6 +21,7 @@ impl Denial {
             Self::TooManyFailures(_) => "too-many-failures",
             Self::AddressBanned(_) => "address-banned",
             Self::AddressNotAllowed => "address-not-allowed",
+            Self::CertificateNotShown => "client-certificate-needed",
             Self::ScopeMissing => "scope-missing",
             Self::ScopeNever => "never-allowed",
             Self::ScopeUnread => "body-unread",
@@ -55,6 +56,7 @@ impl Denial {
             Self::TooManyFailures(_) => "Too many refused credentials from this address",
             Self::AddressBanned(_) => "Too many unknown keys came from this address",
             Self::AddressNotAllowed => "This address may not do this",
+            Self::CertificateNotShown => "The key is good only with its client certificate",
             Self::ScopeMissing => "The key may not do this",
             Self::ScopeNever => "No key may do this",
             Self::ScopeUnread => "What the request asks for was not read",
@@ -96,6 +98,7 @@ impl Denial {
                 "Wait as long as Retry-After says; where others share your address, ask for it to be exempt."
             }
             Self::AddressNotAllowed => "Call from an allowed network, or ask for yours to be added.",
+            Self::CertificateNotShown => "Show the client certificate that the key is bound to.",
             Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
             Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",
             Self::ScopeUnread => {

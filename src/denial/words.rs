@@ -2,7 +2,7 @@
 
 use super::{Ambiguity, DeliveryFault, Denial, OWN_REASONS, REASONS, ReplyFault, RetryAfter};
 
-const SOON: RetryAfter = RetryAfter(std::num::NonZeroU64::MIN);
+const SOON: RetryAfter = RetryAfter::LEAST;
 
 /// One of each that is not a [`DeliveryFault`], in the order of [`Denial::index`].
 const OWN: [Denial; OWN_REASONS.len()] = [
@@ -33,6 +33,7 @@ const OWN: [Denial; OWN_REASONS.len()] = [
     Denial::CredentialDecoy,
     Denial::ReplyUnreadable(ReplyFault::Kind),
     Denial::AddressBanned(SOON),
+    Denial::CertificateNotShown,
 ];
 
 /// The refusal whose [`reason`](Denial::reason) is `word`, less its details; `None` for a word of another version.

@@ -268,7 +268,8 @@ impl Gate {
                 None
             }
         };
-        let permit = self.permit(&holder, &parts.method, head.target.path(), client, &mut lenience)?;
+        let from = (client, trail.certificate.as_deref());
+        let permit = self.permit(&holder, &parts.method, head.target.path(), from, &mut lenience)?;
         let hidden = self.hidden(&parts.method, &head)?;
         let permit = hidden::reading(permit, hidden.as_ref(), &parts.method);
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {

@@ -17,6 +17,7 @@ use crate::limits::failures::Failures;
 use crate::policy::operation::{MOST_BYTES, Message};
 use crate::policy::scope::{Coverage, Covered};
 use crate::request_head::target::Target;
+use crate::tls::certificate::Facts;
 
 /// What method and path grant.
 pub(super) enum Permit<'s> {
@@ -65,16 +66,21 @@ impl Unproved {
 }
 
 impl Gate {
-    /// What method and path grant, from this address.
+    /// What method and path grant, from this address and with the certificate that was shown.
     pub(super) fn permit(
         &self,
         holder: &Holder,
         method: &Method,
         path: &str,
-        client: ClientAddr,
+        (client, shown): (ClientAddr, Option<&Facts>),
         lenience: &mut Lenience,
     ) -> Result<Permit<'_>, Denial> {
         holder.key.allow_from.permit(client).or_else(|denial| lenience.waive(denial))?;
+        if let Some(wanted) = &holder.key.client_cert
+            && !shown.is_some_and(|shown| wanted.is(shown))
+        {
+            return Err(Denial::CertificateNotShown);
+        }
         match self.scopes.covering(&holder.key.scopes, method, path) {
             Coverage::Covered(covered) => Ok(Permit::Given(covered)),
             Coverage::NeedsBody => Ok(Permit::AskBody),

@@ -12,6 +12,7 @@ use crate::keys::set::Secret;
 use crate::outcome::{Caller, DeliveryResult, RouteStats};
 use crate::policy::hours::Opening;
 use crate::policy::senders::Sender;
+use crate::tls::certificate::Facts;
 
 /// What was learned of a request on the way, also when it is refused.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Trail {
     pub webhook: Option<Arc<Webhook>>,
     /// The digest of the connection's last key.
     pub memo: Arc<DigestMemo>,
+    /// The certificate that the client showed, verified.
+    pub certificate: Option<Arc<Facts>>,
     /// The path must not be written down: it holds, or could hold, a credential.
     pub path_is_secret: bool,
     /// Which of the caller's secrets proved it.
@@ -75,13 +78,18 @@ impl Trail {
     }
 
     /// Nothing learned yet.
-    pub const fn new(nowhere: Arc<RouteStats>, memo: Arc<DigestMemo>) -> Self {
+    pub const fn new(
+        nowhere: Arc<RouteStats>,
+        memo: Arc<DigestMemo>,
+        certificate: Option<Arc<Facts>>,
+    ) -> Self {
         Self {
             client: None,
             stats: nowhere,
             caller: Caller::Unknown,
             webhook: None,
             memo,
+            certificate,
             path_is_secret: false,
             secret: Secret::Current,
             delivery: DeliveryResult::Forwarded,

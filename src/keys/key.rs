@@ -9,6 +9,7 @@ use crate::limits::rate::Rate;
 use crate::policy::allowlist::Allowlist;
 use crate::policy::crm_credential::CredentialId;
 use crate::policy::scope::ScopeSet;
+use crate::tls::certificate::Wanted;
 
 /// The public name of a key: `[A-Za-z0-9._-]{1,64}`. It may stand in logs, metrics and headers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +38,8 @@ pub struct Key {
     pub expires: Option<WallTime>,
     /// From where it may be used.
     pub allow_from: Allowlist,
+    /// The client certificate that it must come with; `None` for whichever, or none.
+    pub client_cert: Option<Box<Wanted>>,
     /// As whom the CRM is asked; otherwise as the scope says.
     pub credential: Option<CredentialId>,
     /// Its own rate; otherwise the default.

@@ -231,6 +231,10 @@ families! {
     CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now.");
     CONNECTIONS_SHED = counter("sidelock_connections_shed_total",
         "Client connections refused because a limit was reached.");
+    TLS_HANDSHAKES = counter("sidelock_tls_handshakes_total", "TLS handshakes with clients by result.").by(&["result"]);
+    TLS_CERTIFICATE_EXPIRES = gauge("sidelock_tls_certificate_expires_timestamp_seconds", Moment,
+        "When the certificates of listeners end, by listener and the certificate's first name.")
+        .by(&["listener", "name"]).since("the listener is loaded, if it has TLS");
     LOG_LINES_DROPPED = counter("sidelock_log_lines_dropped_total",
         "Access log lines dropped because the queue was full.");
     BUILD_INFO = gauge("sidelock_build_info", Flag, "1, with the version as a label.").by(&["version"]);

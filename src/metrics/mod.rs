@@ -7,6 +7,7 @@ mod by_address;
 mod by_key;
 mod by_webhook;
 pub mod catalogue;
+mod wire;
 mod zeros;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
 use catalogue::Family;
+pub use wire::{Handshake, Wire};
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -60,6 +62,8 @@ pub struct Metrics {
     last_reload_success: Gauge,
     /// Connections to the CRM: `active` carries a request, `idle` waits for one.
     pub upstream_connections: IntGaugeVec,
+    /// TLS with clients.
+    pub wire: Wire,
     /// Seconds from an edit that ends a key to the end of each connection that carried it.
     pub revocation: Histogram,
     /// Requests between head and last byte.
@@ -113,6 +117,7 @@ impl Metrics {
             log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
             by_key,
             by_webhook: ByWebhook::new()?,
+            wire: Wire::new(&registry)?,
             registry,
         };
         metrics.register(failures, address_labels)?;

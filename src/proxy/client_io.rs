@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -90,8 +89,8 @@ impl Pace {
 
 /// The stream with its deadlines.
 #[derive(Debug)]
-pub struct ClientIo {
-    stream: Waking<Stream>,
+pub struct ClientIo<S> {
+    stream: Waking<S>,
     pace: Arc<Pace>,
     write_idle: Duration,
     reading: Timer,
@@ -99,9 +98,9 @@ pub struct ClientIo {
     write_due: Option<Instant>,
 }
 
-impl ClientIo {
+impl<S> ClientIo<S> {
     /// Wraps an accepted stream.
-    pub fn new(stream: Stream, pace: Arc<Pace>, write_idle: Duration) -> Self {
+    pub fn new(stream: S, pace: Arc<Pace>, write_idle: Duration) -> Self {
         Self {
             stream: Waking::new(stream, Arc::default(), Told::ByPolls),
             pace,
@@ -124,7 +123,7 @@ impl ClientIo {
     }
 }
 
-impl AsyncRead for ClientIo {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -146,7 +145,7 @@ impl AsyncRead for ClientIo {
     }
 }
 
-impl AsyncWrite for ClientIo {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch_write(cx, written)

@@ -15,15 +15,19 @@ use hyper_util::rt::TokioIo;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::client_io::{ClientIo, Pace};
+use super::greeting::{self, Greeted, Spoken};
 use super::lifeline::Lifeline;
-use super::peer::{Connected, Peer};
-use super::{Proxy, exchange};
+use super::peer::{Connected, Peer, Scheme, Way};
+use super::proxy_protocol::Source;
+use super::{Proxy, exchange, http2};
 use crate::client_addr::AddrGroup;
+use crate::config::{Listener, ProxyHeader, Timeouts};
 use crate::denial::{Ambiguity, Denial};
+use crate::tls::acceptor::Versions;
 
 /// Open client connections, in all and per address. The map holds one entry per connected address, so the limit on
 /// connections bounds it.
@@ -31,6 +35,10 @@ use crate::denial::{Ambiguity, Denial};
 pub struct Connections {
     open: AtomicUsize,
     by_address: DashMap<AddrGroup, usize>,
+    /// TLS handshakes under way.
+    pub handshakes: Arc<AtomicUsize>,
+    /// Requests over HTTP/2 under way: one connection brings many.
+    pub streams: Arc<AtomicUsize>,
 }
 
 /// One counted connection; dropping it counts it out.
@@ -55,16 +63,71 @@ impl ServerApp for Accept {
 /// hyper's own limit lives on the stack; asking for it by number would allocate and fill per request.
 const HYPERS_FIELDS: usize = 100;
 
-async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
-    let Some(peer) = peer_of(&stream) else { return };
-    let timeouts = Arc::clone(&proxy.live.load().timeouts);
-    let Some(_place) = Place::take(&proxy, peer) else {
-        proxy.metrics.connections_shed.inc();
-        proxy.metrics.unreadable(Denial::Overloaded);
-        refuse(&mut stream).await;
+async fn serve(proxy: Arc<Proxy>, stream: Stream) {
+    let Some((at, from)) = proxy.fronts.find(&stream) else { return };
+    let (timeouts, listener) = {
+        let live = proxy.live.load();
+        let Some(listener) = live.fronts.get(at) else { return };
+        (Arc::clone(&live.timeouts), Arc::clone(listener))
+    };
+    let Some(mut place) = Place::take(&proxy) else {
+        return shed(&proxy, &listener, stream).await;
+    };
+    if !is_plain(&listener) {
+        // Boxed: a connection that needs none of it must not be as large.
+        return Box::pin(greet(proxy, stream, &listener, from, place, timeouts)).await;
+    }
+    if !place.count(from) {
+        return shed(&proxy, &listener, stream).await;
+    }
+    speak_http1(proxy, stream, from, Way { scheme: Scheme::Http, certificate: None }, timeouts).await;
+}
+
+/// True where HTTP/1 begins with the first byte.
+const fn is_plain(listener: &Listener) -> bool {
+    listener.tls.is_none()
+        && matches!((listener.versions, listener.proxy_header), (Versions::One, ProxyHeader::None))
+}
+
+/// A connection on which something comes before HTTP.
+async fn greet(
+    proxy: Arc<Proxy>,
+    mut stream: Stream,
+    listener: &Listener,
+    from: IpAddr,
+    mut place: Place,
+    timeouts: Arc<Timeouts>,
+) {
+    let mut peer = from;
+    if listener.proxy_header == ProxyHeader::Required {
+        // SECURITY: whoever is not trusted could name any address.
+        if !proxy.live.load().gate.trusted_proxies.contains(from) {
+            return proxy.metrics.unreadable(Denial::AddressNotAllowed);
+        }
+        match greeting::source(&mut stream, timeouts.request_head).await {
+            Some(Source::Client(client)) => peer = client,
+            Some(Source::Sender) => {}
+            None => return proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax)),
+        }
+    }
+    if !place.count(peer) {
+        return shed(&proxy, listener, stream).await;
+    }
+    let Some(Greeted { stream, way, spoken }) = greeting::open(stream, listener, &proxy, &timeouts).await
+    else {
         return;
     };
-    let peer = Arc::new(Connected { peer: Peer::new(peer), lifeline: proxy.lifelines.open() });
+    match spoken {
+        Spoken::One => speak_http1(proxy, stream, peer, way, timeouts).await,
+        Spoken::Two => http2::speak(proxy, stream, peer, way, timeouts).await,
+    }
+}
+
+async fn speak_http1<S>(proxy: Arc<Proxy>, stream: S, peer: IpAddr, way: Way, timeouts: Arc<Timeouts>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Arc::new(Connected { peer: Peer::new(peer), way, lifeline: proxy.lifelines.open() });
     let end_of_life = Arc::clone(&peer);
     let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
@@ -72,7 +135,7 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
         let proxy = Arc::clone(&proxy);
         service_fn(move |request: http::Request<hyper::body::Incoming>| {
             pace.busy(!request.body().is_end_stream());
-            exchange::run(&proxy, &peer, Arc::clone(&pace), request)
+            exchange::run(&proxy, &peer, Some(Arc::clone(&pace)), request)
         })
     };
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -101,7 +164,7 @@ async fn serve(proxy: Arc<Proxy>, mut stream: Stream) {
 }
 
 /// What became of a connection.
-enum Until<T> {
+pub(super) enum Until<T> {
     /// It ended by itself.
     Ended(T),
     /// The key that it carried is over; whoever drops the connection closes it.
@@ -110,7 +173,8 @@ enum Until<T> {
     Draining,
 }
 
-async fn until<T>(
+/// Waits until `connection` ends, its lifeline is cut, or the process drains, if that is of interest.
+pub(super) async fn until<T>(
     mut connection: Pin<&mut impl Future<Output = T>>,
     lifeline: &Lifeline,
     draining: Option<&watch::Receiver<bool>>,
@@ -144,9 +208,13 @@ async fn until<T>(
     .await
 }
 
-fn peer_of(stream: &Stream) -> Option<IpAddr> {
-    let digest = stream.get_socket_digest()?;
-    Some(digest.peer_addr()?.as_inet()?.ip().to_canonical())
+/// Turns a connection away, and says so where the client would understand.
+async fn shed(proxy: &Proxy, listener: &Listener, mut stream: Stream) {
+    proxy.metrics.connections_shed.inc();
+    proxy.metrics.unreadable(Denial::Overloaded);
+    if listener.tls.is_none() {
+        refuse(&mut stream).await;
+    }
 }
 
 /// Told before anything was read: the client may try again.
@@ -161,27 +229,30 @@ async fn refuse(stream: &mut Stream) {
 }
 
 impl Place {
-    fn take(proxy: &Arc<Proxy>, peer: IpAddr) -> Option<Self> {
+    /// One of all.
+    fn take(proxy: &Arc<Proxy>) -> Option<Self> {
         let connections = &proxy.connections;
         if connections.open.fetch_add(1, Ordering::Relaxed) >= proxy.limits.connections {
             connections.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         proxy.metrics.connections.inc();
-        // A trusted proxy brings many clients over its own address.
-        let trusted = proxy.live.load().gate.trusted_proxies.contains(peer);
-        let mut place = Self { proxy: Arc::clone(proxy), group: None };
-        if !trusted {
-            let group = AddrGroup::of(peer);
-            let mut count = connections.by_address.entry(group).or_insert(0);
-            if *count >= proxy.limits.connections_per_address {
-                drop(count);
-                return None;
-            }
-            *count += 1;
-            place.group = Some(group);
+        Some(Self { proxy: Arc::clone(proxy), group: None })
+    }
+
+    /// One of its address's; false if it has too many. A trusted proxy brings many clients over its own.
+    fn count(&mut self, peer: IpAddr) -> bool {
+        if self.proxy.live.load().gate.trusted_proxies.contains(peer) {
+            return true;
         }
-        Some(place)
+        let group = AddrGroup::of(peer);
+        let mut count = self.proxy.connections.by_address.entry(group).or_insert(0);
+        if *count >= self.proxy.limits.connections_per_address {
+            return false;
+        }
+        *count += 1;
+        self.group = Some(group);
+        true
     }
 }
 

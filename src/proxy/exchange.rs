@@ -15,7 +15,7 @@ use super::download::Answer;
 use super::forward::{self, Content};
 use super::held::{Fit, Held};
 use super::hiding::Showing;
-use super::peer::{Connected, Peer, Scheme};
+use super::peer::{Connected, Scheme};
 use super::record::Record;
 use super::upload::{Trailers, Upload, UploadState};
 use super::upstream::{Lease, Upstream};
@@ -51,10 +51,16 @@ impl Future for Reply {
 }
 
 /// Answers one request.
-pub fn run(proxy: &Arc<Proxy>, peer: &Arc<Connected>, pace: Arc<Pace>, request: Request<Incoming>) -> Reply {
+pub fn run(
+    proxy: &Arc<Proxy>,
+    peer: &Arc<Connected>,
+    pace: Option<Arc<Pace>>,
+    request: Request<Incoming>,
+) -> Reply {
     let (parts, body) = request.into_parts();
     let live = proxy.live.load();
-    let trail = Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo));
+    let trail =
+        Trail::new(Arc::clone(&live.gate.nowhere), Arc::clone(&peer.memo), peer.way.certificate.clone());
     let started = proxy.clock.now();
     let mut record = Record::new(proxy, pace, Arc::clone(peer), started, trail, parts.method.clone());
     let judged = live.gate.judge(&parts, peer.ip, started, &proxy.failures, &mut record.trail);
@@ -190,10 +196,10 @@ fn forward(
     admitted: &mut Admitted,
     mut parts: Parts,
     (body, upload): Uploading,
-    peer: &Peer,
+    peer: &Connected,
     record: &mut Record,
 ) -> Result<Going, Denial> {
-    let scheme = Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer.ip));
+    let scheme = Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer.ip), peer.way.scheme);
     let handshake = if admitted.wants_upgrade() { tunnel::Handshake::find(&mut parts)? } else { None };
     let id = record.request_id.header_value();
     forward::request(&mut parts, admitted, &record.trail, (peer, scheme), &id, &live.upstream);

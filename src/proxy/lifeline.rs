@@ -35,7 +35,9 @@ pub struct Lifeline {
 }
 
 #[derive(Debug, Default)]
-struct Line {
+pub(super) struct Line {
+    /// The connection that ends with it, where this one is of one of its requests.
+    within: Option<Arc<Self>>,
     carries: Mutex<Option<KeyDigest>>,
     is_cut: AtomicBool,
     /// The edit that ended the key; none for a key whose time was over.
@@ -51,7 +53,16 @@ impl Lifelines {
 
     /// A lifeline for a new connection.
     pub fn open(self: &Arc<Self>) -> Lifeline {
-        let (line, number) = (Arc::new(Line::default()), self.next.fetch_add(1, Ordering::Relaxed));
+        self.add(Line::default())
+    }
+
+    /// A lifeline for one of several requests over one connection at once: whoever cuts it cuts the connection.
+    pub(super) fn open_within(self: &Arc<Self>, connection: &Arc<Line>) -> Lifeline {
+        self.add(Line { within: Some(Arc::clone(connection)), ..Line::default() })
+    }
+
+    fn add(self: &Arc<Self>, line: Line) -> Lifeline {
+        let (line, number) = (Arc::new(line), self.next.fetch_add(1, Ordering::Relaxed));
         self.open.insert(number, Arc::clone(&line));
         Lifeline { line, number, all: Arc::clone(self) }
     }
@@ -75,15 +86,30 @@ impl Lifelines {
             self.open.iter().filter(|line| cuts(line)).map(|line| Arc::clone(&line)).collect();
         cut.iter()
             .map(|line| {
-                if let Some(task) = line.task.lock().take() {
-                    task.wake();
+                line.wake();
+                if let Some(connection) = &line.within {
+                    connection.is_cut.store(true, Ordering::Release);
+                    connection.wake();
                 }
             })
             .count()
     }
 }
 
+impl Line {
+    fn wake(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.wake();
+        }
+    }
+}
+
 impl Lifeline {
+    /// For [`Lifelines::open_within`].
+    pub(super) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
+    }
+
     /// From now on the connection carries requests of this key, or of none.
     pub fn carry(&self, key: Option<KeyDigest>) {
         *self.line.carries.lock() = key;

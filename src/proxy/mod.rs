@@ -1,6 +1,7 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
-//! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]) → [`exchange`] (judge, forward,
+//! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]; by which listener, [`front`]; TLS and
+//! PROXY headers, [`greeting`]; [`http2`]) → [`exchange`] (judge, forward,
 //! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
@@ -11,11 +12,15 @@ pub mod connection;
 pub mod download;
 pub mod exchange;
 pub mod forward;
+pub mod front;
+pub mod greeting;
 pub mod held;
 pub mod hiding;
+pub mod http2;
 pub mod lifeline;
 pub mod line;
 pub mod peer;
+pub mod proxy_protocol;
 pub mod record;
 pub mod respond;
 pub mod tunnel;
@@ -31,12 +36,13 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::clock::{Clock, Seldom};
-use crate::config::{Limits, Timeouts};
+use crate::config::{Limits, Listener, Timeouts};
 use crate::gate::Gate;
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
 use connection::Connections;
+use front::Fronts;
 use held::Room;
 use lifeline::Lifelines;
 use upstream::Upstream;
@@ -48,6 +54,8 @@ pub struct Live {
     pub gate: Gate,
     /// The CRM; kept with its connections while its section does not change.
     pub upstream: Arc<Upstream>,
+    /// The listeners, in the order in which they were bound.
+    pub fronts: Vec<Arc<Listener>>,
     /// How long things may take.
     pub timeouts: Arc<Timeouts>,
     /// Largest request body, in bytes.
@@ -73,6 +81,8 @@ pub struct Proxy {
     pub clock_warning: Seldom,
     /// Limits that need a restart.
     pub limits: Limits,
+    /// Where clients connect.
+    pub fronts: Fronts,
     /// Open client connections.
     pub connections: Connections,
     /// What each of them carries.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::lifeline::Lifeline;
 use crate::credential::api_key::DigestMemo;
+use crate::tls::certificate::Facts;
 
 /// Says how the client reached the first proxy.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -33,8 +34,19 @@ pub struct Peer {
 pub struct Connected {
     /// Who it is.
     pub peer: Peer,
+    /// How it came.
+    pub way: Way,
     /// What it carries.
     pub lifeline: Lifeline,
+}
+
+/// How a connection came.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// With TLS or without.
+    pub scheme: Scheme,
+    /// The certificate that the client showed, verified.
+    pub certificate: Option<Arc<Facts>>,
 }
 
 impl std::ops::Deref for Connected {
@@ -92,14 +104,15 @@ pub enum Scheme {
 
 impl Scheme {
     /// What a trusted proxy says; otherwise that of the listener.
-    pub fn find(headers: &HeaderMap, peer_is_trusted: bool) -> Self {
+    pub fn find(headers: &HeaderMap, peer_is_trusted: bool, listener: Self) -> Self {
         if !peer_is_trusted {
-            return Self::Http;
+            return listener;
         }
         let mut said = headers.get_all(X_FORWARDED_PROTO).iter();
         match (said.next(), said.next()) {
             (Some(one), None) if one == "https" => Self::Https,
-            (Some(_) | None, _) => Self::Http,
+            (None, _) => listener,
+            (Some(_), _) => Self::Http,
         }
     }
 

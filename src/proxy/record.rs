@@ -67,7 +67,7 @@ impl Record {
     /// Starts with a complete head.
     pub fn new(
         proxy: &Arc<Proxy>,
-        pace: Arc<Pace>,
+        pace: Option<Arc<Pace>>,
         peer: Arc<Connected>,
         started: Now,
         trail: Trail,
@@ -77,7 +77,7 @@ impl Record {
         let number = proxy.next_id.fetch_add(1, Ordering::Relaxed);
         Box::new(Self {
             proxy: Arc::clone(proxy),
-            pace: Some(pace),
+            pace,
             peer,
             started,
             trail,

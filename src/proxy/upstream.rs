@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use prometheus::IntGauge;
 use rustls_pki_types::ServerName;
 use socket2::SockRef;
 use thread_local::ThreadLocal;
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -81,8 +83,12 @@ impl Upstream {
         gauges: &prometheus::IntGaugeVec,
         clock: &Clock,
     ) -> Result<Arc<Self>, TlsError> {
-        let tls =
-            if config.tls { Some(tls::connector(&config.host, config.ca_file.as_deref())?) } else { None };
+        let tls = if config.tls {
+            let name = config.server_name.as_deref().unwrap_or(&config.host);
+            Some(tls::connector(name, config.ca_file.as_deref(), config.identity.as_ref())?)
+        } else {
+            None
+        };
         Ok(Arc::new(Self {
             config,
             keep_alive,
@@ -190,6 +196,10 @@ impl Upstream {
 
     async fn connect(&self, limit: Duration) -> Result<Line, Denial> {
         let deadline = Instant::now() + limit;
+        if let Some(path) = &self.config.socket {
+            let connected = timeout_at(deadline, self.connect_to_socket(path)).await;
+            return connected.map_err(|_| Denial::UpstreamConnectTimeout)?;
+        }
         let addresses = timeout_at(deadline, tokio::net::lookup_host((&*self.config.host, self.config.port)))
             .await
             .map_err(|_| Denial::UpstreamConnectTimeout)?
@@ -203,6 +213,15 @@ impl Upstream {
             }
         }
         Err(failed)
+    }
+
+    async fn connect_to_socket(&self, path: &Path) -> Result<Line, Denial> {
+        let stream = UnixStream::connect(path).await.map_err(|error| self.unreachable(&error))?;
+        let probe = Arc::new(Probe::default());
+        probe.watch(SockRef::from(&stream).try_clone().ok());
+        let line = Line::open(stream, probe).await;
+        self.reached();
+        line.map_err(|error| self.unreachable(&error))
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<Line, Denial> {
@@ -229,14 +248,14 @@ impl Upstream {
     /// Said once, until a connection succeeds again: a CRM that is down must not fill the log.
     fn unreachable(&self, error: &dyn std::fmt::Display) -> Denial {
         if !self.is_down.swap(true, Ordering::Relaxed) {
-            tracing::warn!(host = %self.config.host, port = self.config.port, %error, "the CRM cannot be reached");
+            tracing::warn!(crm = %self.config.place(), %error, "the CRM cannot be reached");
         }
         Denial::UpstreamUnreachable
     }
 
     fn reached(&self) {
         if self.is_down.swap(false, Ordering::Relaxed) {
-            tracing::info!(host = %self.config.host, port = self.config.port, "the CRM can be reached again");
+            tracing::info!(crm = %self.config.place(), "the CRM can be reached again");
         }
     }
 }

@@ -101,6 +101,7 @@ fn vanishing(old: &[Key], new: &[Key]) -> usize {
 #[derive(Debug, PartialEq)]
 struct StartOnly {
     server: config::Server,
+    places: Vec<config::Place>,
     limits: [usize; 4],
     access_log: config::AccessLog,
 }
@@ -294,6 +295,7 @@ impl Reloader {
         self.live.store(Arc::new(Live {
             gate: live.gate.with_keys(keys),
             upstream: Arc::clone(&live.upstream),
+            fronts: live.fronts.clone(),
             timeouts: Arc::clone(&live.timeouts),
             body_limit: live.body_limit,
         }));
@@ -356,6 +358,7 @@ impl StartOnly {
         let limits = &config.limits;
         Self {
             server: config.server.clone(),
+            places: config.listeners.iter().map(|listener| listener.place.clone()).collect(),
             limits: [limits.head, limits.fields, limits.connections, limits.connections_per_address],
             access_log: config.access_log.clone(),
         }
@@ -365,6 +368,7 @@ impl StartOnly {
         let new = Self::of(config);
         for (section, changed) in [
             ("[server]", self.server != new.server),
+            ("the listeners' addresses", self.places != new.places),
             ("[limits] head, fields, connections or connections_per_address", self.limits != new.limits),
             ("[access_log]", self.access_log != new.access_log),
         ] {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::clock::{Clock, WallTime};
+use crate::config::{self, Config, Listener, Place};
 use crate::gate::{Banning, Gate, Route, Webhook};
 use crate::keys::key::Key;
 use crate::keys::set::KeySet;
@@ -19,6 +19,7 @@ use crate::policy::allowlist::Allowlist;
 use crate::policy::blank::Blanks;
 use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
+use crate::proxy::front::in_order;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::{ListedNames, WantedNames};
@@ -41,6 +42,8 @@ pub struct Workshop {
     pub seen: DashMap<MemoryName, Arc<Deliveries>>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
+    /// What was bound at the start.
+    pub places: Vec<Place>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
     /// The access log, whose file is opened again on SIGHUP.
@@ -64,6 +67,7 @@ impl Workshop {
             metrics,
             seen: DashMap::new(),
             senders: Arc::default(),
+            places: Vec::new(),
             clock: clock.clone(),
         })
     }
@@ -99,7 +103,11 @@ impl Workshop {
         self.metrics.retain_senders(|name| {
             config.webhooks.iter().any(|webhook| *webhook.name == *name && webhook.senders.is_some())
         });
-        Ok(Live { gate, upstream, timeouts: Arc::new(config.timeouts), body_limit: config.limits.body })
+        let old = before.map_or(&[][..], |live| &live.fronts);
+        let fronts = in_order(&self.places, &config.listeners, old);
+        self.metrics.wire.certificates(fronts.iter().flat_map(|listener| certificates(listener)));
+        let (timeouts, body_limit) = (Arc::new(config.timeouts), config.limits.body);
+        Ok(Live { gate, upstream, fronts, timeouts, body_limit })
     }
 
     fn senders(&self, webhook: &str, rules: &Rules) -> (SenderPolicy, Arc<SenderStats>) {
@@ -153,6 +161,15 @@ impl Workshop {
             banning: Banning { rule: config.ban.rule, exempt: config.never_banned() },
         }
     }
+}
+
+/// What metrics say of a listener's certificates.
+fn certificates(listener: &Listener) -> impl Iterator<Item = (String, String, WallTime)> {
+    listener.tls.iter().flat_map(|tls| &tls.identities).map(|identity| {
+        let name = identity.facts.names.first().map(ToString::to_string);
+        let name = name.unwrap_or_else(|| identity.file.display().to_string());
+        (listener.place.to_string(), name, identity.expires())
+    })
 }
 
 fn memory_of(webhook: &config::Webhook) -> MemoryName {

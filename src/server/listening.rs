@@ -1,36 +1,128 @@
 //! Sockets that are bound before pingora starts, and pingora's service on them.
 
+use std::fs::Permissions;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::StartError;
+use crate::config::Place;
+use crate::proxy::front;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
 
 /// A socket that listens, not yet handed over.
 #[derive(Debug)]
 pub(super) struct Bound {
-    pub(super) address: SocketAddr,
+    /// With the true port where 0 was asked for.
+    pub(super) place: Place,
     descriptor: RawFd,
 }
 
 impl Bound {
-    pub(super) fn bind(address: SocketAddr) -> Result<Self, StartError> {
-        let bound = || -> std::io::Result<Self> {
-            let domain = socket2::Domain::for_address(address);
-            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(4096)?;
-            let listener = TcpListener::from(socket);
-            Ok(Self { address: listener.local_addr()?, descriptor: listener.into_raw_fd() })
+    pub(super) fn bind(place: &Place) -> Result<Self, StartError> {
+        let bound = match place {
+            Place::Address(address) => Self::at_address(*address),
+            Place::Socket { path, mode } => Self::at_path(path, *mode),
         };
-        bound().map_err(|error| StartError::Listen(address, error))
+        bound.map_err(|error| StartError::Listen(place.clone(), error))
+    }
+
+    fn at_address(address: SocketAddr) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        let place = Place::Address(listener.local_addr()?);
+        Ok(Self { place, descriptor: listener.into_raw_fd() })
+    }
+
+    fn at_path(path: &Path, mode: u32) -> io::Result<Self> {
+        remove_stale(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        // SECURITY: nobody can connect before `listen`, so nobody does with the mode that the file was made with.
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        socket.listen(BACKLOG)?;
+        let place = Place::Socket { path: path.to_owned(), mode };
+        Ok(Self { place, descriptor: socket.into_raw_fd() })
+    }
+
+    /// Where connections by it are told from others.
+    pub(super) fn front(&self) -> front::Bound {
+        match &self.place {
+            Place::Address(address) => front::Bound::Address(*address),
+            Place::Socket { path, .. } => front::Bound::Socket(path.clone()),
+        }
+    }
+
+    /// The socket file, to be removed at the end.
+    pub(super) fn file(&self) -> Option<SocketFile> {
+        let Place::Socket { path, .. } = &self.place else { return None };
+        Some(SocketFile { path: path.clone(), inode: std::fs::symlink_metadata(path).ok()?.ino() })
+    }
+
+    /// As pingora calls it.
+    fn name(&self) -> String {
+        match &self.place {
+            Place::Address(address) => address.to_string(),
+            Place::Socket { path, .. } => path.display().to_string(),
+        }
+    }
+
+    fn config(&self) -> ListenerConfig {
+        match &self.place {
+            Place::Address(_) => ListenerConfig::tcp(self.name()),
+            Place::Socket { mode, .. } => {
+                ListenerConfig::uds(self.name()).permissions(Permissions::from_mode(*mode))
+            }
+        }
+    }
+}
+
+/// A socket file of ours.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Removes it, unless another process has put its own there.
+    pub(super) fn remove(self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|now| now.ino() == self.inode) {
+            // If that fails, the next start finds it stale.
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Removes a socket file that nobody listens at any more; anything else that stands in the way stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err(io::Error::other("something that is no socket is there")),
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
@@ -54,9 +146,7 @@ impl<A> Listening<A> {
         let mut service = Service::new(name.to_owned(), app);
         for bound in &sockets {
             // hyper has its own buffers.
-            let listener =
-                ListenerConfig::tcp(bound.address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
-            service.add_listener(listener);
+            service.add_listener(bound.config().l4_buffer(L4BufferSettings::unbuffered()));
         }
         Self { service, sockets, draining, threads }
     }
@@ -73,7 +163,7 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
         if let Some(table) = &fds {
             let mut table = table.lock();
             for bound in self.sockets.drain(..) {
-                table.add(bound.address.to_string(), bound.descriptor);
+                table.add(bound.name(), bound.descriptor);
             }
         }
         let draining = self.draining.clone().unwrap_or(shutdown);

@@ -23,13 +23,14 @@ use crate::admin::{Admin, Readiness};
 use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Place};
 use crate::keys::last_used::LastUsed;
 use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
 use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
@@ -37,7 +38,7 @@ use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop, write_whole};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
-use listening::{Bound, Listening};
+use listening::{Bound, Listening, SocketFile};
 use stop::Stop;
 
 /// The file in the state folder with the process id.
@@ -52,10 +53,11 @@ pub struct Sidelock {
     /// For commands that ask the admin listener.
     door: (PathBuf, Door),
     keeper: Keeper,
+    socket_files: Vec<SocketFile>,
     /// Where clients connect.
-    pub listening: Vec<SocketAddr>,
+    pub listening: Vec<Place>,
     /// Where the admin listener is.
-    pub admin: SocketAddr,
+    pub admin: Place,
 }
 
 /// Why a process cannot start.
@@ -63,7 +65,7 @@ pub struct Sidelock {
 pub enum StartError {
     /// A listener cannot be bound.
     #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, std::io::Error),
+    Listen(Place, std::io::Error),
     /// The state folder cannot be made.
     #[error("cannot use the state folder {0}: {1}")]
     StateDir(PathBuf, std::io::Error),
@@ -96,6 +98,7 @@ impl Sidelock {
         // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
         let Config {
             server,
+            listeners,
             limits,
             timeouts,
             access_log,
@@ -110,24 +113,23 @@ impl Sidelock {
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets =
-            server.listen.iter().map(|address| Bound::bind(*address)).collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = Bound::bind(server.admin)?;
-        let listening = sockets.iter().map(|bound| bound.address).collect();
-        let admin = admin_socket.address;
+            listeners.iter().map(|listener| Bound::bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
+        let admin_socket = Bound::bind(&Place::Address(server.admin))?;
+        let listening = sockets.iter().map(|bound| bound.place.clone()).collect();
+        let socket_files = sockets.iter().filter_map(Bound::file).collect();
+        let admin = admin_socket.place.clone();
+        let fronts = Fronts::new(sockets.iter().map(Bound::front).collect());
 
         let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
         let (drain, draining) = watch::channel(false);
         let readiness = Readiness::default();
-        let stop = Stop {
-            readiness: readiness.clone(),
-            drain,
-            metrics: Arc::clone(&parts.metrics),
-            timeouts: *timeouts,
-        };
-        let proxy = parts.proxy(*limits, draining.clone(), clock)?;
+        let metrics = Arc::clone(&parts.metrics);
+        let stop = Stop { readiness: readiness.clone(), drain, metrics, timeouts: *timeouts };
+        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
         let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
-        let failures = Arc::clone(&parts.failures);
-        let admin_app = Admin { metrics: parts.metrics, readiness, failures, pass: pass.clone() };
+        let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
+        let admin_app =
+            Admin { metrics: parts.metrics, readiness, failures: Arc::clone(&parts.failures), pass };
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
             path.to_owned(),
@@ -140,19 +142,28 @@ impl Sidelock {
         );
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        let accept = Accept(Arc::new(proxy));
-        pingora.add_service(Listening::new("proxy", accept, sockets, Some(draining), None));
+        pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
-        let door = (server.state_dir.join(pass::FILE), Door::new(admin, pass));
-        let pid_file = server.state_dir.join(PID);
-        Ok(Self { server: pingora, writer: parts.writer, stop, pid_file, door, keeper, listening, admin })
+        let [door_file, pid_file] = [pass::FILE, PID].map(|name| server.state_dir.join(name));
+        Ok(Self {
+            server: pingora,
+            writer: parts.writer,
+            stop,
+            pid_file,
+            door: (door_file, door),
+            keeper,
+            socket_files,
+            listening,
+            admin,
+        })
     }
 
     /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
     pub fn run(self) {
-        let Self { server, writer, stop, pid_file, door, keeper, listening: _, admin: _ } = self;
+        let Self { server, writer, stop, pid_file, door, keeper, socket_files, listening: _, admin: _ } =
+            self;
         if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
             tracing::warn!(%error, path = %pid_file.display(), "cannot write the process id: 'sidelock reload' will not work");
         }
@@ -165,6 +176,7 @@ impl Sidelock {
         // Another process may have taken over the file, or the folder be gone.
         drop(std::fs::remove_file(pid_file));
         drop(std::fs::remove_file(door_file));
+        socket_files.into_iter().for_each(SocketFile::remove);
         drop(writer);
     }
 }
@@ -202,6 +214,7 @@ impl Parts {
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),
             access_log: access_log.clone(),
+            places: loaded.config.listeners.iter().map(|listener| listener.place.clone()).collect(),
             clock: clock.clone(),
         };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
@@ -220,6 +233,7 @@ impl Parts {
     fn proxy(
         &self,
         limits: config::Limits,
+        fronts: Fronts,
         draining: watch::Receiver<bool>,
         clock: &Clock,
     ) -> Result<Proxy, StartError> {
@@ -231,6 +245,7 @@ impl Parts {
             telegram: Arc::clone(&self.telegram),
             clock: clock.clone(),
             limits,
+            fronts,
             connections: Connections::default(),
             lifelines: Arc::clone(&self.workshop.lifelines),
             clock_warning: Seldom::default(),
@@ -239,6 +254,14 @@ impl Parts {
             id_seed: random_seed()?,
             next_id: AtomicU64::new(0),
         })
+    }
+}
+
+/// The address that the admin listener got, where port 0 was asked for.
+const fn bound_admin(place: &Place, asked: SocketAddr) -> SocketAddr {
+    match place {
+        Place::Address(address) => *address,
+        Place::Socket { .. } => asked,
     }
 }
 

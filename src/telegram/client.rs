@@ -67,7 +67,7 @@ pub(super) async fn post(
         match api.transport {
             Transport::Plain => exchange(stream, request).await,
             Transport::Tls => {
-                let (connector, name) = tls::connector(&api.host, None)?;
+                let (connector, name) = tls::connector(&api.host, None, None)?;
                 exchange(connector.connect(name, stream).await?, request).await
             }
         }

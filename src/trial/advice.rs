@@ -81,7 +81,8 @@ impl Walk<'_> {
             | Denial::UpstreamConnectTimeout
             | Denial::UpstreamTimeout
             | Denial::UpstreamBroken
-            | Denial::ReplyUnreadable(_) => vec![denial.advice().to_owned()],
+            | Denial::ReplyUnreadable(_)
+            | Denial::CertificateNotShown => vec![denial.advice().to_owned()],
         }
     }
 

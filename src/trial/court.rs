@@ -151,7 +151,8 @@ impl Court {
             let text = format!("{nonce}-{at}");
             let digest = KeyDigest::of(text.as_bytes());
             stand_ins.insert(key.id.clone(), StandIn { text, rate: key.rate });
-            Key { digest, previous: None, rate: Some(ENDLESS), ..key.clone() }
+            // No connection is at hand to show a certificate on; those that the key needs are taken as shown.
+            Key { digest, previous: None, rate: Some(ENDLESS), client_cert: None, ..key.clone() }
         });
         let keys = KeySet::join(keys.collect(), &workshop.states, ENDLESS);
         let gate = Gate {
@@ -174,7 +175,7 @@ impl Court {
 
     /// Asks the gate.
     pub fn judge(&self, question: &Question<'_>) -> Judgement {
-        let mut trail = Trail::new(Arc::clone(&self.gate.nowhere), Arc::clone(&self.memo));
+        let mut trail = Trail::new(Arc::clone(&self.gate.nowhere), Arc::clone(&self.memo), None);
         let verdict = match self.parts(question) {
             Some(parts) => self.verdict(question, &parts, &mut trail),
             // What the parser does not read, the gate is not asked about.

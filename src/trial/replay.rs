@@ -287,6 +287,7 @@ fn before<'r>(record: &'r Record<'_>) -> Result<Before<'r>, Unjudged> {
         | Denial::AddressNotAllowed
         | Denial::ScopeMissing
         | Denial::ScopeNever
-        | Denial::ScopeUnread => Ok(Before::Refused(reason)),
+        | Denial::ScopeUnread
+        | Denial::CertificateNotShown => Ok(Before::Refused(reason)),
     }
 }

@@ -101,6 +101,7 @@ pub const fn decided_at(denial: Denial) -> Name {
         | Denial::TooManyFailures(_) => Name::Key,
         Denial::AddressNotAllowed | Denial::AddressBanned(_) => Name::Address,
         Denial::RateLimited(_) => Name::Rate,
+        Denial::CertificateNotShown => Name::KeyAddress,
         Denial::ScopeMissing | Denial::ScopeNever => Name::Scope,
         Denial::ScopeUnread | Denial::BodyTooLarge | Denial::BodyTooSlow | Denial::BodyBroken => Name::Body,
         // Made of what is not asked here: a sender's secret, the running process, the CRM.

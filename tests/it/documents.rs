@@ -51,18 +51,28 @@ fn the_example_configuration_is_accepted() {
     let all: String = example
         .lines()
         .map(|line| match line.strip_prefix("#: ") {
+            // These are for a CRM with TLS.
+            Some(setting)
+                if ["server_name", "client_certificate", "client_key"]
+                    .iter()
+                    .any(|it| setting.starts_with(it)) =>
+            {
+                String::new()
+            }
             Some(setting) => format!("{setting}\n"),
             None => format!("{line}\n"),
         })
         .collect();
     for (name, text) in [("plain.toml", &example), ("all.toml", &all)] {
         std::fs::write(folder.path().join(name), text).unwrap();
-        std::fs::write(folder.path().join("keys.toml"), "").unwrap();
-        std::fs::set_permissions(
-            folder.path().join("keys.toml"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )
-        .unwrap();
+        let (pair, ca) = (crate::support::tls::CRM, crate::support::tls::CA);
+        for (name, text) in
+            [("keys.toml", ""), ("cert.pem", pair.0), ("key.pem", pair.1), ("clients-ca.pem", ca)]
+        {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
         let output = Command::new(env!("CARGO_BIN_EXE_sidelock"))
             .args(["check", "--config", name])
             .current_dir(folder.path())
@@ -136,6 +146,7 @@ fn the_example_key_file_is_accepted() {
             .map(|line| format!("{line}\n"))
             .collect();
         let text = text.replace("sha256:9f2c…", &digest("a")).replace("sha256:31d7…", &digest("b"));
+        let text = text.replace("sha256:5f1e…", &digest("c"));
         let office = crate::support::office::Office::with(&text.replace("read_messages", "read"));
         office.done(&["check", "--strict"]);
     }

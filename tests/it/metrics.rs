@@ -10,6 +10,7 @@ use crate::support::crm::Crm;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, Plan, TestKey};
 use crate::support::office::Office;
+use crate::support::tls::CRM;
 
 const HOOKS: &str = r#"
 [[webhook]]
@@ -30,7 +31,10 @@ fn busy(crm: &Crm, api: &BotApi) -> Gateway {
     let senders = "[webhook.senders]\nexpected = [1]\naction = \"count\"\n";
     let bot = format!("{HOOKS}{}{senders}", api.section("watch = \"1s\""));
     let observed = TestKey::new(&["read"], "mode = \"observe\"");
-    let mut plan = Plan::before(crm).key(&key).key(&observed).with(&bot);
+    let listener =
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = { file = \"crm.pem\", key = \"crm.key\" }\n";
+    let mut plan = Plan::before(crm).key(&key).key(&observed).with(&bot).with(listener);
+    plan = plan.file("crm.pem", CRM.0).file("crm.key", CRM.1);
     plan.server = "address_labels = true".to_owned();
     plan.environment = vec![("HOOK", "hook-secret-0123456789abcdef".into()), ("BOT_TOKEN", TOKEN.into())];
     let gateway = plan.start();

@@ -6,8 +6,8 @@ use crate::support::client::{Connection, request};
 use crate::support::crm::Crm;
 use crate::support::gateway::Gateway;
 
-const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-const ASK: [&str; 4] = [
+pub const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+pub const ASK: [&str; 4] = [
     "Connection: keep-alive, Upgrade",
     "Upgrade: websocket",
     "Sec-WebSocket-Version: 13",
@@ -15,7 +15,7 @@ const ASK: [&str; 4] = [
 ];
 
 /// Answers the handshake with `answer`, then says back what it hears.
-fn echoing(answer: &'static str) -> Crm {
+pub fn echoing(answer: &'static str) -> Crm {
     Crm::with(move |mut stream, seen| {
         if seen.read(&mut stream).is_none() {
             return;

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from conftest import PATIENCE
+from conftest import PATIENCE, wait_for
 
 SCOPES = '[scopes.read]\nallow = ["GET /**"]\n'
 
@@ -70,3 +70,15 @@ def test_a_certificate_for_another_name_is_refused(sidelock, crm):
         f"https://localhost:{port}", config=SCOPES, keys={"k": ["read"]}, upstream_keys=f'ca_file = "{certificate}"'
     )
     assert gateway.call("GET", "/x", "k").status_code == 502
+
+
+def test_another_authority_is_taken_without_a_restart(sidelock, crm):
+    port, certificate = crm
+    stranger = "/etc/ssl/certs/ca-certificates.crt"
+    gateway = sidelock(
+        f"https://127.0.0.1:{port}", config=SCOPES, keys={"k": ["read"]}, upstream_keys='ca_file = "ca.pem"',
+        secrets={"ca.pem": open(stranger).read()},
+    )
+    assert gateway.call("GET", "/x", "k").status_code == 502
+    (gateway.folder / "ca.pem").write_text(certificate.read_text())
+    wait_for("the new authority", lambda: gateway.call("GET", "/x", "k").status_code == 200)

@@ -6,11 +6,13 @@ mod input;
 pub mod access_log;
 pub mod api_key;
 pub mod captured_delivery;
+pub mod certificate;
 pub mod configuration;
 pub mod forwarded;
 pub mod key_file;
 pub mod operation;
 pub mod pack;
+pub mod proxy_header;
 pub mod reply;
 pub mod request_head;
 pub mod sender_description;
@@ -27,11 +29,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("access_log", access_log::run),
     ("api_key", api_key::run),
     ("captured_delivery", captured_delivery::run),
+    ("certificate", certificate::run),
     ("configuration", configuration::run),
     ("forwarded", forwarded::run),
     ("key_file", key_file::run),
     ("operation", operation::run),
     ("pack", pack::run),
+    ("proxy_header", proxy_header::run),
     ("reply", reply::run),
     ("request_head", request_head::run),
     ("sender_description", sender_description::run),

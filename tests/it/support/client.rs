@@ -1,13 +1,13 @@
 //! A client that sends exactly the bytes it is given and reads one answer at a time.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
 
 /// One connection.
-pub struct Connection {
-    pub stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
@@ -41,6 +41,13 @@ impl Connection {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Over a stream that is there.
+    pub const fn over(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
@@ -152,7 +159,15 @@ impl Connection {
                 self.buffer.extend_from_slice(&chunk[..read]);
                 true
             }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            // TLS without a farewell, or with a stern one.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::InvalidData
+                ) =>
+            {
+                false
+            }
             Err(error) => panic!("no answer: {error}"),
         }
     }

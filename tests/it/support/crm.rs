@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -47,7 +49,7 @@ impl Seen {
     }
 
     /// Reads one request, whatever its framing, and keeps it. `None` at the end.
-    pub fn read(&self, stream: &mut TcpStream) -> Option<String> {
+    pub fn read(&self, stream: &mut impl Read) -> Option<String> {
         let mut bytes = Vec::new();
         let head_end = loop {
             if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -75,7 +77,7 @@ impl Seen {
     }
 }
 
-fn fill(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> bool {
+fn fill(stream: &mut impl Read, bytes: &mut Vec<u8>) -> bool {
     let mut chunk = [0; 65536];
     match stream.read(&mut chunk) {
         Ok(0) | Err(_) => false,
@@ -119,4 +121,21 @@ impl Crm {
         });
         Self { address, seen }
     }
+}
+
+/// Answers every request at a socket file with the same bytes.
+pub fn at_path(path: &Path, answer: &'static str) -> Arc<Seen> {
+    let listener = UnixListener::bind(path).unwrap();
+    let seen = Arc::new(Seen::default());
+    let store = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            store.connections.fetch_add(1, Ordering::SeqCst);
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || {
+                while store.read(&mut stream).is_some() && stream.write_all(answer.as_bytes()).is_ok() {}
+            });
+        }
+    });
+    seen
 }

@@ -198,6 +198,18 @@ impl Gateway {
         client::get(self.admin, "/metrics", &[]).text()
     }
 
+    /// Where its listeners are, as it tells: the plain one first, then each `[[listener]]`.
+    pub fn listeners(&self) -> Vec<String> {
+        let text = self.said.text();
+        let told = text.lines().filter_map(|line| line.split(" listening address=").nth(1));
+        told.map(str::to_owned).collect()
+    }
+
+    /// The address of the first `[[listener]]`.
+    pub fn second(&self) -> SocketAddr {
+        self.listeners()[1].parse().unwrap()
+    }
+
     /// The value of one series; zero if it is absent.
     pub fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();

@@ -4,8 +4,10 @@ pub mod bot_api;
 pub mod client;
 pub mod crm;
 pub mod gateway;
+pub mod h2;
 pub mod ledger;
 pub mod office;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 
