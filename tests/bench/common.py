@@ -252,6 +252,8 @@ class Gateway:
                 break
             try:
                 self.admin_page("/readyz")
+                # The admin side says ready when it works; on a slow machine the clients' port may open a moment later.
+                socket.create_connection(("127.0.0.1", self.port)).close()
                 return
             except OSError:
                 time.sleep(0.05)
