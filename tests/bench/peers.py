@@ -19,7 +19,8 @@ import load
 import proxies
 from proxies import PROXIES, Proxy, Upstream
 
-BASE = "nginx"
+# The ratios are to these, where they take part.
+BASES = ("nginx", "haproxy")
 KEYS = 10_000
 # As many take part in the load; the others are there to be looked past.
 ASKING = 1_000
@@ -97,15 +98,16 @@ class Bench:
             for peer, proxy in running.items():
                 results[peer].append(load.wrk(proxy, files[case.keys], seconds, **case.how))
         print(f"\n{case.title}; {self.rounds(case.rounds)} rounds")
-        print(f"{'':10}{'us CPU each':>12}{'to ' + BASE + ', paired (range)':>30}{'per second':>12}{'of a core':>11}{'not as meant':>14}")
+        bases = [base for base in BASES if base in running]
+        print(f"{'':10}{'us CPU each':>12}" + "".join(f"{'to ' + base + ' (range)':>24}" for base in bases)
+              + f"{'per second':>12}{'of a core':>11}{'not as meant':>14}")
         table = {}
         for peer, runs in results.items():
-            us = statistics.median(run["us"] for run in runs)
-            ratios = [run["us"] / base["us"] for run, base in zip(runs, results.get(BASE, ()))]
+            us, rate, core = (statistics.median(run[what] for run in runs) for what in ("us", "rate", "core"))
+            ratios = {base: [run["us"] / other["us"] for run, other in zip(runs, results[base])] for base in bases}
             wrong = sum(run["broken"] + (run["requests"] - run["refused"] if case.refused else run["refused"]) for run in runs)
-            ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
-            rate, core = (statistics.median(run[what] for run in runs) for what in ("rate", "core"))
-            print(f"{peer:10}{us:12.1f}{ratio:>30}{rate:12,.0f}{core:11.2f}{wrong:14,.0f}", flush=True)
+            paired = "".join(f"{span(ratios[base]):>24}" for base in bases)
+            print(f"{peer:10}{us:12.1f}{paired}{rate:12,.0f}{core:11.2f}{wrong:14,.0f}", flush=True)
             table[peer] = {"us": us, "ratios": ratios, "rate": rate, "core": core, "wrong": wrong, "runs": runs}
         self.found["cases"][name] = table
 
@@ -151,6 +153,10 @@ class Bench:
             print(f"{peer:10}{statistics.median(times[peer]):9.2f}{size[peer] / 1e6:13.1f}", flush=True)
             table[peer] = {"seconds": times[peer], "resident": size[peer]}
         self.found.setdefault("start", {})[str(len(keys))] = table
+
+
+def span(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
 def until_answered(proxy: Proxy, key: str) -> None:

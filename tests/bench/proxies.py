@@ -1,5 +1,6 @@
 """The gateways that peers.py compares: how each is given the same keys, rules, networks and rates, and its processes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -95,20 +96,19 @@ class Process:
         raise SystemExit(f"{type(self).__name__} did not start:\n" + (self.folder / "output").read_text(errors="replace")[-2000:])
 
     def __exit__(self, *_: object) -> None:
+        try:
+            self.end(signal.SIGTERM)
+        finally:  # also if a signal to the benchmark comes just now
+            self.end(signal.SIGKILL)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end(self, word: signal.Signals) -> None:
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, word)
         if self.process:
-            for word in (signal.SIGTERM, signal.SIGKILL):
-                for pid in self.pids():
-                    try:
-                        os.kill(pid, word)
-                    except ProcessLookupError:
-                        pass
-                try:
-                    self.process.wait(10)
-                except subprocess.TimeoutExpired:
-                    continue
-                if not self.pids():
-                    break
-        shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
 
     def stats(self) -> list[tuple[int, list[str]]]:
         """/proc/PID/stat of all processes of the session, from the third field on."""
