@@ -20,19 +20,21 @@ PER_ADDRESS = 500
 
 def wrk(proxy: Process, keys: Path, seconds: float, path: str = "/api/messages", method: str = "GET", body: int = 0,
         closing: bool = False, connections: int = 64) -> dict[str, float]:
-    """As many requests as go through, and what they cost the proxy: `us` of CPU each, `rate` a second, and how they ended."""
+    """As many requests as go through, and what they cost the proxy: `us` of CPU each
+    (`user_us` of it in user mode), `rate` a second, and how they ended."""
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s", "-s",
                str(TEMPLATES / "load.lua"), f"http://127.0.0.1:{proxy.port}{path}", "--", str(keys), method, str(body),
                "close" if closing else "keep"]
-    before = proxy.cpu_seconds()
+    before = proxy.user_and_system()
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
-    spent = proxy.cpu_seconds() - before
+    user, system = (then - earlier for then, earlier in zip(proxy.user_and_system(), before))
+    spent = user + system
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise SystemExit(f"wrk failed: {done.stderr or done.stdout}")
     told = json.loads(lines[-1])
     requests = max(1, told["requests"])
-    return {"us": spent / requests * 1e6, "rate": requests / told["seconds"], "core": spent / told["seconds"],
+    return {"us": spent / requests * 1e6, "user_us": user / requests * 1e6, "rate": requests / told["seconds"], "core": spent / told["seconds"],
             "requests": requests, "refused": told["refused"], "broken": told["broken"]}
 
 

@@ -126,8 +126,14 @@ class Process:
     def pids(self) -> list[int]:
         return [pid for pid, _ in self.stats()]
 
+    def user_and_system(self) -> tuple[float, float]:
+        """Seconds of CPU so far, of all processes."""
+        stats = self.stats()
+        user, system = (sum(int(fields[place]) for _, fields in stats) / TICK for place in (11, 12))
+        return user, system
+
     def cpu_seconds(self) -> float:
-        return sum(int(fields[11]) + int(fields[12]) for _, fields in self.stats()) / TICK
+        return sum(self.user_and_system())
 
     def resident(self) -> int:
         return sum(int(fields[21]) for _, fields in self.stats()) * PAGE
