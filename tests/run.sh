@@ -3,6 +3,7 @@
 #
 #   tests/run.sh                                                 everything
 #   SIDELOCK_REAL_ONLY=1 SIDELOCK_BIN=/path/to/sidelock tests/run.sh     only the tests with real parts
+#   SIDELOCK_SKIP_BENCH=1 tests/run.sh                           all but the gate of instructions, which takes minutes
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -138,6 +139,15 @@ real_tests() {
     "$VENV/bin/python" -m pytest tests/real -q -p no:cacheprovider --color=no 2>&1 | tee "$LOGS/real.txt" || broken=1
 }
 
+# Instructions of the release binary against tests/bench/ceilings.json. Cargo builds it only if something changed. It takes two
+# minutes, on a busy machine more; beyond ten something is stuck.
+instruction_gate() {
+    step "instruction gate"
+    cargo build --release --bin sidelock
+    timeout 600 python3 tests/bench/instructions.py --binary "${CARGO_TARGET_DIR:-target}/release/sidelock" \
+        --few 100 --many 300 --rounds 1 --gate tests/bench/ceilings.json 2>&1 | tee "$LOGS/instructions.txt" || broken=1
+}
+
 # The sum of the numbers before word $1 in the lines of result that both runners print.
 count() {
     { cat "$LOGS"/*.txt | grep -E '^test result: |^([0-9]+ [a-z]+, )*[0-9]+ [a-z]+ in [0-9.]+s' |
@@ -154,6 +164,9 @@ if [ -z "${SIDELOCK_REAL_ONLY:-}" ]; then
     rust_tests
 fi
 real_tests
+if [ -z "${SIDELOCK_REAL_ONLY:-}" ] && [ -z "${SIDELOCK_SKIP_BENCH:-}" ]; then
+    instruction_gate
+fi
 
 passed=$(count passed)
 failed=$(($(count failed) + $(count 'errors?')))

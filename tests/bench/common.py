@@ -162,8 +162,8 @@ def _serve_stub(pipe: "multiprocessing.connection.Connection") -> None:
 class Client:
     """One keep-alive connection that asks, waits for the whole answer, and gives its status."""
 
-    def __init__(self, port: int, patience: float) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+    def __init__(self, port: int, patience: float, source: tuple[str, int] | None = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience, source_address=source)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
@@ -224,7 +224,7 @@ class Gateway:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True)
         try:
-            self._wait_until_ready(120)
+            self._wait_until_ready(300)
         except BaseException:
             self.__exit__()
             raise
@@ -252,6 +252,8 @@ class Gateway:
                 break
             try:
                 self.admin_page("/readyz")
+                # The admin side says ready when it works; on a slow machine the clients' port may open a moment later.
+                socket.create_connection(("127.0.0.1", self.port)).close()
                 return
             except OSError:
                 time.sleep(0.05)
