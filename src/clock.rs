@@ -75,14 +75,6 @@ impl Clock {
     }
 }
 
-impl governor::clock::Clock for Clock {
-    type Instant = Moment;
-
-    fn now(&self) -> Moment {
-        self.monotonic()
-    }
-}
-
 impl Moment {
     /// The moment `nanos` nanoseconds after the clock's origin.
     pub const fn from_nanos(nanos: u64) -> Self {
@@ -98,6 +90,11 @@ impl Moment {
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(span)))
+    }
+
+    /// Nanoseconds since the clock's origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
     }
 
     /// Milliseconds since the clock's origin.

@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// Adds the headers whose value repeats a credential to those that do not go on.
+/// Adds the headers whose value repeats a credential to those that do not go on; `strip` may hold some of them already.
 pub(super) fn holding(headers: &HeaderMap, credential: &[u8], strip: &mut Vec<HeaderName>) {
     for (name, value) in headers {
-        if contains(value.as_bytes(), credential) {
+        if contains(value.as_bytes(), credential) && !strip.contains(name) {
             strip.push(name.clone());
         }
     }

@@ -10,7 +10,7 @@ use super::key::KeyId;
 use super::last_used::{LastUsed, Uses};
 use super::origins::Origins;
 use super::origins_file::KnownOrigins;
-use crate::clock::{Clock, WallTime};
+use crate::clock::{Clock, Moment, WallTime};
 use crate::credential::api_key::KeyDigest;
 use crate::denial::{Denial, Observed, REASONS, RetryAfter};
 use crate::limits::limiter::{Limiter, Taken};
@@ -106,7 +106,7 @@ impl KeyStates {
     pub fn of(&self, id: &KeyId, rate: Rate) -> Arc<KeyState> {
         let state = self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(self.new_state(id, rate)));
         if state.limiter.load().rate() != rate {
-            state.limiter.store(Arc::new(Limiter::new(rate, &self.clock)));
+            state.limiter.store(Arc::new(Limiter::new(rate, self.clock.monotonic())));
         }
         Arc::clone(&state)
     }
@@ -146,7 +146,7 @@ impl KeyStates {
 impl KeyState {
     fn new(rate: Rate, clock: &Clock) -> Self {
         Self {
-            limiter: ArcSwap::from_pointee(Limiter::new(rate, clock)),
+            limiter: ArcSwap::from_pointee(Limiter::new(rate, clock.monotonic())),
             answered: Default::default(),
             denied: std::array::from_fn(|_| AtomicU64::new(0)),
             observed: Default::default(),
@@ -173,12 +173,12 @@ impl KeyState {
         self.limiter.load().rate()
     }
 
-    /// Takes a token of the key's rate.
+    /// Takes a token of the key's rate at `now`.
     ///
     /// # Errors
     /// The time until there will be one.
-    pub fn take(&self) -> Result<Taken, RetryAfter> {
-        self.limiter.load().take()
+    pub fn take(&self, now: Moment) -> Result<Taken, RetryAfter> {
+        self.limiter.load().take(now)
     }
 
     /// Notes that the key was proved at `now`.

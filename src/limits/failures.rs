@@ -93,7 +93,7 @@ impl Failures {
             Some(address) if address.limiter.rate() == rate => address,
             before => {
                 let fresh =
-                    Arc::new(Address::new(Limiter::new(rate, &self.clock), now.wall, before.as_deref()));
+                    Arc::new(Address::new(Limiter::new(rate, now.monotonic), now.wall, before.as_deref()));
                 self.addresses.insert(from, Arc::clone(&fresh));
                 fresh
             }
@@ -110,7 +110,7 @@ impl Failures {
     }
 
     fn limited(&self, denial: Denial, address: &Address) -> Denial {
-        match address.limiter.take() {
+        match address.limiter.take(self.clock.monotonic()) {
             Ok(_) => denial,
             Err(wait) => Denial::TooManyFailures(wait),
         }

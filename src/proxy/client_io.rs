@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -185,6 +185,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 /// A timer that is moved lazily: later deadlines wait until it fires, earlier ones reset it.
 #[derive(Debug, Default)]
 pub struct Timer(Option<Pin<Box<Sleep>>>);
+
+/// The same for a timer that moves from task to task: while one task asks, it needs no second asking until it fires.
+#[derive(Debug)]
+pub struct MovingTimer {
+    timer: Timer,
+    task: Waker,
+}
+
+impl Default for MovingTimer {
+    fn default() -> Self {
+        Self { timer: Timer::default(), task: Waker::noop().clone() }
+    }
+}
+
+impl MovingTimer {
+    /// Ready when `due` has passed.
+    pub fn poll(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
+        if self.task.will_wake(cx.waker()) {
+            return self.timer.poll_of_one_task(cx, due);
+        }
+        self.task.clone_from(cx.waker());
+        self.timer.poll(cx, due)
+    }
+}
 
 impl Timer {
     /// Like [`Self::poll`], for a timer that one task alone asks: once it waits it needs no second asking until it fires.

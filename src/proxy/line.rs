@@ -20,7 +20,7 @@ use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::client_io::Timer;
+use super::client_io::MovingTimer;
 use super::upload::{Upload, UploadState};
 use super::wake::{Told, Wake, Waking};
 use crate::denial::Denial;
@@ -39,7 +39,7 @@ pub struct Line {
     /// Does the reading and writing when polled; `None` once it ended.
     driver: Option<Driver>,
     /// Waits for response heads; moves along with the connection, because a timer that is set anew costs more.
-    patience: Timer,
+    patience: MovingTimer,
     probe: Arc<Probe>,
     wake: Arc<Wake>,
 }
@@ -91,7 +91,7 @@ impl Line {
         let (sender, connection) =
             http1::Builder::new().max_header_size(MOST_HEAD_BYTES).handshake(stream).await?;
         let driver: Driver = Box::pin(connection.with_upgrades());
-        Ok(Self { sender, driver: Some(driver), patience: Timer::default(), probe, wake })
+        Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake })
     }
 
     /// True if another request can go out now.

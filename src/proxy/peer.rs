@@ -83,7 +83,9 @@ impl Peer {
         text.extend_from_slice(b"\";proto=");
         text.extend_from_slice(scheme.as_str().as_bytes());
         let value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
-        *last = Some((host.clone(), scheme, value.clone()));
+        // A copy: a value of the request's would keep the whole of its head in memory for as long as the connection lasts.
+        let own = HeaderValue::from_bytes(host.as_bytes()).ok()?;
+        *last = Some((own, scheme, value.clone()));
         Some(value)
     }
 

@@ -31,16 +31,49 @@ pub fn is_host(text: &str) -> bool {
         return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port_part(port));
     }
     // One pass over a short text: no label is empty, but the last may be.
-    let mut last = b'.';
+    let mut last = Kind::Dot;
     for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b':' => return at > 0 && at <= LONGEST && text.get(at..).is_some_and(is_port_part),
-            b'.' if last == b'.' => return false,
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') => last = byte,
-            _ => return false,
+        let kind = KINDS.get(usize::from(byte)).copied().unwrap_or(Kind::Bad);
+        match (kind, last) {
+            (Kind::Letter, _) | (Kind::Dot, Kind::Letter) => last = kind,
+            (Kind::Colon, _) => return at > 0 && at <= LONGEST && text.get(at..).is_some_and(is_port_part),
+            (Kind::Dot | Kind::Bad, _) => return false,
         }
     }
     (1..=LONGEST).contains(&text.len())
+}
+
+/// What a byte of a name is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bad,
+    Letter,
+    Dot,
+    Colon,
+}
+
+/// Of each byte its kind: a look-up is quicker than questions.
+static KINDS: [Kind; 256] = kinds();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "evaluated by the compiler"
+)]
+const fn kinds() -> [Kind; 256] {
+    let mut kinds = [Kind::Bad; 256];
+    let mut byte = 0;
+    while byte < kinds.len() {
+        kinds[byte] = match byte as u8 {
+            b'.' => Kind::Dot,
+            b':' => Kind::Colon,
+            b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => Kind::Letter,
+            _ => Kind::Bad,
+        };
+        byte += 1;
+    }
+    kinds
 }
 
 fn is_port_part(text: &str) -> bool {
