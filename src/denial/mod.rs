@@ -181,9 +181,9 @@ impl Denial {
         }
     }
 
-    /// True for a key that nobody has: whoever sends many of them is guessing.
+    /// True for a key that nobody has: whoever sends many of them is guessing. A decoy must not be told from these.
     pub const fn is_guess(self) -> bool {
-        matches!(self, Self::CredentialUnknown | Self::CredentialMalformed)
+        matches!(self, Self::CredentialUnknown | Self::CredentialMalformed | Self::CredentialDecoy)
     }
 
     /// True where the client's credential was refused: these count against its address and as failed authentication.

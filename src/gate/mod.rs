@@ -168,6 +168,7 @@ impl Gate {
         let client = ClientAddr::find(peer, &parts.headers, &self.trusted_proxies);
         trail.client = Some(client);
         let head = request_head::judge(parts, &self.listed_names).inspect_err(|_| {
+            self.notice_decoy(parts, trail);
             // Its sender gets an empty answer all the same.
             let path = parts.uri.path();
             if let Some(webhook) = self.webhook(path) {
@@ -256,7 +257,8 @@ impl Gate {
         self.allow_from.permit(client).inspect_err(|_| self.notice_decoy(parts, trail))?;
         self.permit_address(client, failures).inspect_err(|_| self.notice_decoy(parts, trail))?;
         let refuse = |denial: Denial| self.refuse_key(denial, client, failures);
-        let claim = self.places.find(&parts.headers).map_err(refuse)?;
+        let claim = self.places.find(&parts.headers);
+        let claim = claim.inspect_err(|_| self.notice_decoy(parts, trail)).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
         let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
@@ -296,12 +298,15 @@ impl Gate {
         Ok(Judged::Admitted(going))
     }
 
-    /// Notes who presents a decoy to a gate that refuses the address: a stolen key is worth an alert wherever it is tried.
+    /// Notes who presents a decoy in a request that is refused for another reason first: a stolen key is worth an alert
+    /// wherever it is tried, also twice, with another scheme, or by somebody who tries every place at once.
+    #[cold]
     fn notice_decoy(&self, parts: &Parts, trail: &mut Trail) {
-        let claim = self.places.find(&parts.headers).ok();
-        let digest = claim.and_then(|claim| trail.memo.digest(claim.text));
-        trail.caller =
-            digest.and_then(|digest| self.keys.decoy(&digest)).map_or(Caller::Unknown, Caller::Key);
+        let values = self.places.present_in(&parts.headers).flat_map(|name| parts.headers.get_all(name));
+        let mut words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b' '));
+        if let Some(holder) = words.find_map(|word| self.keys.decoy(word)) {
+            trail.caller = Caller::Key(holder);
+        }
     }
 
     /// The holder of the presented key, noted in the trail also where the key is no longer good.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,11 +33,29 @@ pub struct Uses {
     /// By whichever secret.
     pub any: Option<WallTime>,
     /// By the secret that a rotation replaced.
-    pub previous: Option<WallTime>,
-    /// Uses of the secret that a rotation replaced.
-    pub previous_count: u64,
+    pub previous: Option<PreviousUse>,
     /// The first use of the secret with this digest, from which the end of the one before it may count.
     pub first: Option<(KeyDigest, WallTime)>,
+}
+
+/// Uses of a secret that a rotation replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousUse {
+    /// Which secret: the next rotation replaces another one.
+    pub digest: KeyDigest,
+    /// The last use.
+    pub last: WallTime,
+    /// How many there were.
+    pub count: u64,
+    /// From where the last one came, if that was certain.
+    pub from: Option<IpAddr>,
+}
+
+impl Uses {
+    /// Uses of the secret with this digest as the replaced one.
+    pub fn of_previous(&self, digest: &KeyDigest) -> Option<PreviousUse> {
+        self.previous.filter(|previous| previous.digest == *digest)
+    }
 }
 
 impl LastUsed {
@@ -53,16 +72,21 @@ impl LastUsed {
         // Always the same text for the same facts.
         in_order.sort_unstable_by_key(|(id, _)| id.as_str());
         for (id, uses) in in_order {
-            let Uses { any, previous, previous_count, first } = uses;
+            let Uses { any, previous, first } = uses;
             // Ids, digests and moments have nothing that JSON escapes. Writing to a String does not fail.
             let _ = write!(out, "{{\"id\":\"{}\"", id.as_str());
-            for (name, moment) in [("any", any), ("previous", previous)] {
-                if let Some(moment) = moment {
-                    let _ = write!(out, ",\"{name}\":\"{}\"", moment.rfc3339());
-                }
+            if let Some(moment) = any {
+                let _ = write!(out, ",\"any\":\"{}\"", moment.rfc3339());
             }
-            if *previous_count > 0 {
-                let _ = write!(out, ",\"previous_count\":{previous_count}");
+            if let Some(PreviousUse { digest, last, count, from }) = previous {
+                let last = last.rfc3339();
+                let _ = write!(
+                    out,
+                    ",\"previous_of\":\"{digest}\",\"previous\":\"{last}\",\"previous_count\":{count}"
+                );
+                if let Some(from) = from {
+                    let _ = write!(out, ",\"previous_from\":\"{from}\"");
+                }
             }
             if let Some((digest, moment)) = first {
                 let _ = write!(out, ",\"first_of\":\"{digest}\",\"first\":\"{}\"", moment.rfc3339());
@@ -89,13 +113,17 @@ fn line(text: &str) -> Option<(KeyId, Uses)> {
         let stamp: jiff::Timestamp = fields.get(name)?.as_str()?.parse().ok()?;
         Some(WallTime::from_unix_secs(stamp.as_second()))
     };
-    let digest = || -> Option<KeyDigest> { fields.get("first_of")?.as_str()?.parse().ok() };
-    let uses = Uses {
-        any: moment("any"),
-        previous: moment("previous"),
-        previous_count: fields.get("previous_count").and_then(Value::as_u64).unwrap_or(0),
-        first: digest().zip(moment("first")),
+    let digest = |name: &str| -> Option<KeyDigest> { fields.get(name)?.as_str()?.parse().ok() };
+    let previous = || {
+        Some(PreviousUse {
+            digest: digest("previous_of")?,
+            last: moment("previous")?,
+            count: fields.get("previous_count")?.as_u64()?,
+            from: fields.get("previous_from").and_then(Value::as_str).and_then(|from| from.parse().ok()),
+        })
     };
+    let uses =
+        Uses { any: moment("any"), previous: previous(), first: digest("first_of").zip(moment("first")) };
     Some((KeyId::new(fields.get("id")?.as_str()?)?, uses))
 }
 
@@ -113,8 +141,12 @@ mod tests {
         let at = |secs: i64| Some(WallTime::from_unix_secs(1_700_000_000 + secs));
         let full = Uses {
             any: at(1),
-            previous: at(2),
-            previous_count: 3,
+            previous: Some(PreviousUse {
+                digest: KeyDigest::of(b"y"),
+                last: WallTime::from_unix_secs(1_700_000_002),
+                count: 3,
+                from: Some([192, 0, 2, 1].into()),
+            }),
             first: Some((KeyDigest::of(b"x"), WallTime::from_unix_secs(1_700_000_003))),
         };
         let known = [("a", full), ("b", Uses { any: at(4), ..Uses::default() })];

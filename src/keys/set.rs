@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::key::{Ends, Key, Standing};
-use super::state::{FirstUse, KeyState, KeyStates};
+use super::state::{FirstUse, KeyState, KeyStates, PreviousUses};
 use crate::clock::WallTime;
 use crate::credential::api_key::{self, KeyDigest};
 use crate::denial::Denial;
@@ -25,6 +25,8 @@ pub struct Holder {
     pub state: Arc<KeyState>,
     /// The first use of the present secret, while the end of the one before it counts from there.
     first_use: Option<Arc<FirstUse>>,
+    /// The uses of the replaced secret, while there is one.
+    pub previous_uses: Option<Arc<PreviousUses>>,
 }
 
 /// Which of a key's two secrets was presented.
@@ -53,8 +55,8 @@ impl Proved<'_> {
         if let Some(ip) = from {
             self.holder.state.origins.note(ip, now);
         }
-        if self.secret == Secret::Previous {
-            self.holder.state.previous_used(now);
+        if let (Secret::Previous, Some(uses)) = (self.secret, &self.holder.previous_uses) {
+            uses.note(now, from);
         }
         if let (Secret::Current, Some(first_use)) = (self.secret, &self.holder.first_use) {
             first_use.note(now);
@@ -67,15 +69,23 @@ impl Holder {
         let state = states.of(&key.id, key.rate.unwrap_or(default_rate));
         let counts = key.previous.is_some_and(|previous| matches!(previous.ends, Ends::AfterFirstUse(_)));
         let first_use = counts.then(|| state.first_use_of(&key.digest));
-        Self { identity: Identity::of(&key), key, state, first_use }
+        let previous_uses = key.previous.map(|previous| state.previous_of(&previous.digest));
+        Self { identity: Identity::of(&key), key, state, first_use, previous_uses }
     }
 
     /// The moment at which the replaced secret stops working; `None` without one, and while the new one is unused.
     pub fn previous_until(&self) -> Option<WallTime> {
         match self.key.previous?.ends {
-            Ends::At(until) => Some(until),
-            Ends::AfterFirstUse(overlap) => Some(self.first_use.as_ref()?.at()?.after(overlap)),
+            Ends::At(until) => Some(self.at_the_latest(until)),
+            Ends::AfterFirstUse(overlap) => {
+                Some(self.at_the_latest(self.first_use.as_ref()?.at()?.after(overlap)))
+            }
         }
+    }
+
+    /// No secret of a key outlives the key.
+    fn at_the_latest(&self, until: WallTime) -> WallTime {
+        self.key.expires.map_or(until, |expires| expires.min(until))
     }
 
     fn refusal(&self, secret: Secret, now: WallTime) -> Option<Denial> {
@@ -121,6 +131,7 @@ impl Identity {
 pub struct KeySet {
     by_digest: HashMap<KeyDigest, Arc<Holder>, DigestHashing>,
     in_order: Vec<Arc<Holder>>,
+    has_decoys: bool,
 }
 
 impl KeySet {
@@ -132,6 +143,7 @@ impl KeySet {
             let holder = Arc::new(Holder::join(key, states, default_rate));
             let digests = [Some(holder.key.digest), holder.key.previous.map(|previous| previous.digest)];
             set.by_digest.extend(digests.into_iter().flatten().map(|digest| (digest, Arc::clone(&holder))));
+            set.has_decoys |= holder.key.standing == Standing::Decoy;
             set.in_order.push(holder);
         }
         let ids: std::collections::HashSet<_> = set.in_order.iter().map(|holder| &holder.key.id).collect();
@@ -155,9 +167,12 @@ impl KeySet {
         }
     }
 
-    /// The decoy with this digest.
-    pub fn decoy(&self, digest: &KeyDigest) -> Option<Arc<Holder>> {
-        let holder = self.by_digest.get(digest)?;
+    /// The decoy that `text` is.
+    pub fn decoy(&self, text: &[u8]) -> Option<Arc<Holder>> {
+        if !self.has_decoys || !api_key::is_plausible(text) {
+            return None;
+        }
+        let holder = self.by_digest.get(&KeyDigest::of(text))?;
         (holder.key.standing == Standing::Decoy).then(|| Arc::clone(holder))
     }
 

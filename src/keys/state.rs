@@ -1,13 +1,15 @@
 //! What is known of a key beyond its file: counters, limiter, last use. Lives outside the snapshot and survives reloads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
+use parking_lot::Mutex;
 
 use super::key::KeyId;
-use super::last_used::{LastUsed, Uses};
+use super::last_used::{LastUsed, PreviousUse, Uses};
 use super::origins::Origins;
 use super::origins_file::KnownOrigins;
 use crate::clock::{Clock, Moment, WallTime};
@@ -30,9 +32,34 @@ pub struct KeyState {
     /// From where it is used.
     pub origins: Origins,
     first_use: ArcSwapOption<FirstUse>,
-    /// The secret that a rotation replaced: its last use, 0 for never, and how many.
-    previous_used_millis: AtomicI64,
-    previous_uses: AtomicU64,
+    previous: ArcSwapOption<PreviousUses>,
+}
+
+/// Uses of one secret that a rotation replaced.
+#[derive(Debug)]
+pub struct PreviousUses {
+    digest: KeyDigest,
+    /// How many, the last one, and from where it came. Few use an old secret, so a lock does no harm.
+    known: Mutex<(u64, Option<WallTime>, Option<IpAddr>)>,
+}
+
+impl PreviousUses {
+    /// Notes a use at `now`, and from where, if that is certain.
+    pub fn note(&self, now: WallTime, from: Option<IpAddr>) {
+        let mut known = self.known.lock();
+        *known = (known.0 + 1, Some(now), from);
+    }
+
+    /// How many there were, and the last one.
+    pub fn count_and_last(&self) -> (u64, Option<WallTime>) {
+        let known = self.known.lock();
+        (known.0, known.1)
+    }
+
+    fn use_of(&self) -> Option<PreviousUse> {
+        let (count, last, from) = *self.known.lock();
+        Some(PreviousUse { digest: self.digest, last: last?, count, from })
+    }
 }
 
 /// When one secret was first used, as far as this process knows.
@@ -85,8 +112,7 @@ impl KeyStates {
             let first = first.as_ref().and_then(|first| Some((first.digest, first.at()?)));
             Uses {
                 any: moment(&state.last_used_millis),
-                previous: moment(&state.previous_used_millis),
-                previous_count: state.previous_uses.load(Ordering::Relaxed),
+                previous: state.previous.load().as_ref().and_then(|previous| previous.use_of()),
                 first,
             }
         };
@@ -115,11 +141,12 @@ impl KeyStates {
         let (last_used, origins) = &self.before;
         let seen = origins.of(id).cloned().unwrap_or_default();
         let state = KeyState { origins: Origins::after(seen), ..KeyState::new(rate, &self.clock) };
-        let Uses { any, previous, previous_count, first } = last_used.of(id);
-        for (moment, slot) in [(any, &state.last_used_millis), (previous, &state.previous_used_millis)] {
-            slot.store(moment.map_or(0, WallTime::unix_millis), Ordering::Relaxed);
+        let Uses { any, previous, first } = last_used.of(id);
+        state.last_used_millis.store(any.map_or(0, WallTime::unix_millis), Ordering::Relaxed);
+        if let Some(PreviousUse { digest, last, count, from }) = previous {
+            let known = Mutex::new((count, Some(last), from));
+            state.previous.store(Some(Arc::new(PreviousUses { digest, known })));
         }
-        state.previous_uses.store(previous_count, Ordering::Relaxed);
         if let Some((digest, at)) = first {
             let first = FirstUse { digest, millis: AtomicI64::new(at.unix_millis()) };
             state.first_use.store(Some(Arc::new(first)));
@@ -153,9 +180,19 @@ impl KeyState {
             last_used_millis: AtomicI64::new(0),
             origins: Origins::default(),
             first_use: ArcSwapOption::empty(),
-            previous_used_millis: AtomicI64::new(0),
-            previous_uses: AtomicU64::new(0),
+            previous: ArcSwapOption::empty(),
         }
+    }
+
+    /// The uses of the secret with this digest as the one that a rotation replaced. Remembered across reloads until another
+    /// one takes its place.
+    pub fn previous_of(&self, digest: &KeyDigest) -> Arc<PreviousUses> {
+        let kept = self.previous.load_full().filter(|kept| kept.digest == *digest);
+        kept.unwrap_or_else(|| {
+            let new = Arc::new(PreviousUses { digest: *digest, known: Mutex::default() });
+            self.previous.store(Some(Arc::clone(&new)));
+            new
+        })
     }
 
     /// The first use of the secret with this digest. Remembered across reloads until another secret is asked about.
@@ -184,17 +221,6 @@ impl KeyState {
     /// Notes that the key was proved at `now`.
     pub fn used(&self, now: WallTime) {
         self.last_used_millis.store(now.unix_millis(), Ordering::Relaxed);
-    }
-
-    /// Notes that the secret which a rotation replaced was used at `now`.
-    pub fn previous_used(&self, now: WallTime) {
-        self.previous_used_millis.store(now.unix_millis(), Ordering::Relaxed);
-        self.previous_uses.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The last use of the secret that a rotation replaced, and how many there were.
-    pub fn previous_uses(&self) -> (Option<WallTime>, u64) {
-        (moment(&self.previous_used_millis), self.previous_uses.load(Ordering::Relaxed))
     }
 
     /// The last time that the key was proved; `None` if never, as far as is known.

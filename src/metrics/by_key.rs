@@ -141,7 +141,15 @@ fn observed(labelled: &[Arc<Holder>], others: &[Arc<Holder>]) -> Vec<Metric> {
 fn previous_uses(labelled: &[Arc<Holder>]) -> Vec<Metric> {
     let rotating =
         labelled.iter().filter(|it| it.key.previous.is_some() && it.key.standing != Standing::Decoy);
-    rotating.map(|it| counter(&PREVIOUS_USES, &[id(it)], it.state.previous_uses().1)).collect()
+    rotating
+        .map(|it| {
+            counter(
+                &PREVIOUS_USES,
+                &[id(it)],
+                it.previous_uses.as_ref().map_or(0, |uses| uses.count_and_last().0),
+            )
+        })
+        .collect()
 }
 
 /// Of keys that were used. Their counter is there at zero: what is first seen at one has not increased.
@@ -156,7 +164,7 @@ fn networks(labelled: &[Arc<Holder>]) -> Vec<(Metric, Metric)> {
 }
 
 fn last_previous_use(holder: &Holder) -> Option<WallTime> {
-    holder.key.previous.and_then(|_| holder.state.previous_uses().0)
+    holder.previous_uses.as_ref()?.count_and_last().1
 }
 
 impl ByKey {

@@ -75,6 +75,41 @@ fn no_other_refusal_hides_a_decoy() {
 }
 
 #[test]
+fn a_decoy_is_noticed_however_it_is_tried() {
+    let crm = Crm::usual();
+    let decoy = TestKey::new(&[], "decoy = true");
+    let gateway = Plan::before(&crm).key(&decoy).start();
+    let (text, header) = (&decoy.text, decoy.header());
+    let tries = [
+        ("/api/x", vec![header.clone(), format!("Authorization: Bearer {text}")]),
+        ("/api/x", vec![header.clone(), header.clone()]),
+        ("/api/x", vec![format!("X_API_Key: {text}")]),
+        ("/api/x", vec![format!("Authorization: Token {text}")]),
+        ("//api/x", vec![header]),
+    ];
+    for (path, headers) in &tries {
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let answer = gateway.get(path, &headers);
+        assert!((400..=401).contains(&answer.status), "{path} {headers:?} {}", answer.status);
+    }
+    assert_eq!(touches(&gateway, &decoy), "5");
+    assert_eq!(crm.seen.count(), 0);
+}
+
+#[test]
+fn guessing_a_decoy_is_guessing() {
+    let crm = Crm::usual();
+    let (decoy, unknown) = (TestKey::new(&[], "decoy = true"), TestKey::new(&[], ""));
+    let ban = "[ban]\nafter = \"3/10min\"\nfor = \"1h\"\nexempt_loopback = false\n";
+    let statuses = [&decoy, &unknown].map(|key| {
+        let gateway = Plan::before(&crm).key(&decoy).with(ban).start();
+        (0..6).map(|_| gateway.get("/api/x", &[&key.header()]).status).collect::<Vec<_>>()
+    });
+    assert_eq!(statuses[0], statuses[1]);
+    assert!(statuses[0].contains(&403));
+}
+
+#[test]
 fn decoys_beyond_the_cap_of_labels_are_told_too() {
     let crm = Crm::usual();
     let (key, decoy) = (TestKey::new(&["read"], ""), TestKey::new(&[], "decoy = true"));

@@ -51,3 +51,41 @@ fn it_survives_a_restart() {
     let restored = eventually("the metric is back", || Some(gateway.metric(&series)).filter(|at| *at > 0.0));
     assert!((restored - used).abs() < 1.0, "{restored} {used}");
 }
+
+#[test]
+fn the_next_rotation_counts_anew() {
+    let crm = Crm::usual();
+    let [first, second, third] = [(); 3].map(|()| TestKey::new(&["read"], ""));
+    let digest = |key: &TestKey| {
+        key.block
+            .lines()
+            .find_map(|line| line.strip_prefix("digest = "))
+            .unwrap()
+            .trim_matches('"')
+            .to_owned()
+    };
+    let block = |new: &TestKey, old: &TestKey| {
+        format!(
+            "[[key]]\nid = \"one\"\ntitle = \"One\"\ndigest = \"{}\"\nscopes = [\"read\"]\nprevious = {{ digest = \"{}\", until = 2999-01-01T00:00:00Z }}\n",
+            digest(new),
+            digest(old)
+        )
+    };
+    let mut plan = Plan::before(&crm);
+    plan.keys = block(&second, &first);
+    let mut gateway = plan.start();
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/api/x", &[&first.header()]).status, 200);
+    }
+    gateway.stop();
+    let previous = shown(&gateway, "one")["previous"].clone();
+    assert_eq!((&previous["uses"], &previous["last_from"]), (&3.into(), &"127.0.0.1".into()), "{previous}");
+    let keys = gateway.keys_file();
+    std::fs::write(&keys, block(&third, &second)).unwrap();
+    gateway.again();
+    let series = "sidelock_key_previous_uses_total{key=\"one\"}";
+    assert_eq!((gateway.metric(series), gateway.get("/api/x", &[&second.header()]).status), (0.0, 200));
+    assert_eq!(gateway.metric(series), 1.0);
+    gateway.stop();
+    assert_eq!(shown(&gateway, "one")["previous"]["uses"], 1);
+}

@@ -55,6 +55,29 @@ fn created_with_everything_and_shown_once() {
 }
 
 #[test]
+fn a_pasted_key_names_itself_and_is_never_repeated() {
+    let office = Office::with("");
+    let (id, key) = create(&office, "First", &[]);
+    assert_eq!(office.json(&["keys", "show", &key])["id"], id.as_str());
+    let cut = &key[..key.len() - 1];
+    for args in [
+        &["keys", "show", cut][..],
+        &["keys", "revoke", cut, "--reason", "leak"],
+        &["keys", "create", "--title", &key, "--scope", "read"],
+        &["keys", "revoke", &id, "--reason", &key],
+        &["keys", "edit", &id, "--note", &format!("was {key}")],
+        &["explain", "GET", "/api/x", "--key", cut],
+    ] {
+        let output = office.run(args);
+        let told = said(&output) + &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && !told.contains(cut), "{told}");
+    }
+    assert!(!office.keys().contains(&key) && !office.record().contains(&key));
+    office.done(&["keys", "revoke", &key, "--reason", "leak"]);
+    assert!(office.keys().contains("revoked = true"));
+}
+
+#[test]
 fn the_first_key_makes_the_file() {
     let office = Office::with("");
     std::fs::remove_file(office.path("keys.toml")).unwrap();

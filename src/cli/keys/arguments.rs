@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::super::Failure;
+use super::is_secret;
 use crate::clock::WallTime;
 use crate::config::key_file::is_line;
 use crate::config::reader::meant;
@@ -119,6 +120,7 @@ impl Expiry {
 
 /// A title as the key file takes it.
 pub(super) fn title(text: &str) -> Result<String, Failure> {
+    no_secret("title", text)?;
     match Title::new(text) {
         Some(title) => Ok(title.as_str().to_owned()),
         None => Err(Failure::Failed(
@@ -127,8 +129,19 @@ pub(super) fn title(text: &str) -> Result<String, Failure> {
     }
 }
 
+/// What is written down is shown in many places.
+fn no_secret(what: &str, text: &str) -> Result<(), Failure> {
+    if is_secret(text) {
+        return Err(Failure::Failed(format!(
+            "--{what} holds a whole key, which must be written down nowhere"
+        )));
+    }
+    Ok(())
+}
+
 /// An owner, a note or a reason as the key file takes it.
 pub(super) fn line(what: &str, text: &str) -> Result<String, Failure> {
+    no_secret(what, text)?;
     if is_line(text) {
         Ok(text.to_owned())
     } else {

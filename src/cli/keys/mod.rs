@@ -24,6 +24,7 @@ use crate::changes::who::Who;
 use crate::clock::{Clock, WallTime};
 use crate::config::environment::Environment;
 use crate::config::reader::meant;
+use crate::credential::api_key::{self, KeyDigest};
 use crate::editing::desk::{ApplyError, Deed, Desk, Draft, OpenError, Purpose, Work};
 use crate::keys::key::Key;
 use crate::keys::last_used::LastUsed;
@@ -141,12 +142,22 @@ pub(super) fn find_key<'k>(keys: &'k [Key], named: &str) -> Result<(usize, &'k K
     let with = |fits: &dyn Fn(&Key) -> bool| -> Vec<(usize, &'k Key)> {
         keys.iter().enumerate().filter(|(_, key)| fits(key)).collect()
     };
+    let digest = KeyDigest::of(named.as_bytes());
+    let is_its_secret =
+        |key: &Key| key.digest == digest || key.previous.is_some_and(|previous| previous.digest == digest);
     let mut found = with(&|key| key.id.as_str() == named);
+    if found.is_empty() {
+        // In an emergency the leaked key is what one has at hand.
+        found = with(&is_its_secret);
+    }
     if found.is_empty() {
         found = with(&|key| key.title.as_str() == named);
     }
     match found.as_slice() {
         [one] => Ok(*one),
+        [] if is_secret(named) => {
+            Err(Failure::Failed("no key has this secret; name a key by its id or title".to_owned()))
+        }
         [] => {
             let names = keys.iter().flat_map(|key| [key.id.as_str(), key.title.as_str()]);
             let near = meant(named, names)
@@ -161,6 +172,12 @@ pub(super) fn find_key<'k>(keys: &'k [Key], named: &str) -> Result<(usize, &'k K
             )))
         }
     }
+}
+
+/// True for what looks like a key of ours, whole or mistyped: it is repeated nowhere.
+fn is_secret(text: &str) -> bool {
+    const FEWEST: usize = 20;
+    text.split_whitespace().any(|word| word.starts_with(api_key::PREFIX) && word.len() >= FEWEST)
 }
 
 /// How results are printed on stdout.

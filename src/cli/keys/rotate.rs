@@ -16,7 +16,7 @@ use crate::credential::api_key::PlainKey;
 use crate::editing::desk::{Purpose, Work};
 use crate::editing::{Field, Setting};
 use crate::keys::key::{Ends, Key, Previous};
-use crate::keys::last_used::{Uses, is_busy};
+use crate::keys::last_used::is_busy;
 use crate::keys::phase::Phase;
 
 /// What was typed.
@@ -136,11 +136,12 @@ fn new_expiry(key: &Key, typed: Option<Expiry>, now: WallTime) -> Result<Option<
 }
 
 fn finish(bench: &Bench, at: usize, key: &Key, opts: &Opts) -> Result<(), Failure> {
-    if key.previous.is_none() {
+    let Some(previous) = key.previous else {
         return Err(Failure::Failed(format!("key {} has no old secret", view::name(key))));
-    }
+    };
     if !opts.force {
-        refuse_if_busy(bench.last_used.of(&key.id), bench.now)?;
+        let uses = bench.last_used.of(&key.id).of_previous(&previous.digest);
+        refuse_if_busy(uses.map(|uses| uses.last), bench.now)?;
     }
     let gone = Field { name: "previous", setting: Setting::Absent };
     let done = format!("The old secret of key {} no longer works.", view::name(key));
@@ -149,8 +150,8 @@ fn finish(bench: &Bench, at: usize, key: &Key, opts: &Opts) -> Result<(), Failur
     bench.change("rotate --finish", &work, Format::of(opts.json), (&done, value))
 }
 
-fn refuse_if_busy(uses: Uses, now: WallTime) -> Result<(), Failure> {
-    match uses.previous {
+fn refuse_if_busy(last: Option<WallTime>, now: WallTime) -> Result<(), Failure> {
+    match last {
         Some(last) if is_busy(Some(last), now) => Err(Failure::Failed(format!(
             "the old secret was used {} ago: someone still has it; say --force to end it all the same",
             roughly(now.since(last))
@@ -166,14 +167,10 @@ mod tests {
     #[test]
     fn a_busy_old_secret_is_not_ended_unasked() {
         let now = WallTime::from_unix_secs(1_800_000_000);
-        let used = |secs_ago: i64| Uses {
-            any: Some(now),
-            previous: Some(WallTime::from_unix_secs(now.unix_secs() - secs_ago)),
-            ..Uses::default()
-        };
+        let used = |secs_ago: i64| Some(WallTime::from_unix_secs(now.unix_secs() - secs_ago));
         let refused = refuse_if_busy(used(3_599), now).unwrap_err().to_string();
         assert!(refused.contains("used 59min ago"), "{refused}");
         assert!(refuse_if_busy(used(3_600), now).is_ok());
-        assert!(refuse_if_busy(Uses::default(), now).is_ok());
+        assert!(refuse_if_busy(None, now).is_ok());
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let last = uses.any.map_or_else(|| "-".to_owned(), crate::clock::WallTime::rfc3339);
     let told = [("state", view::state(key, bench.now)), ("last used", last)];
     let fields = fields.iter().map(|(name, text)| (name.as_str(), plain(text)));
-    for (name, text) in fields.chain(told) {
+    for (name, text) in fields.chain(told).chain(view::previous_line(key, uses)) {
         writeln!(out, "{name:<14}  {text}")?;
     }
     for (name, text) in bench.origins.of(&key.id).into_iter().flat_map(view::origin_lines) {

@@ -5,18 +5,25 @@ use serde_json::{Value, json};
 use super::super::terminal::plain;
 use crate::clock::WallTime;
 use crate::keys::key::{Ends, Key, Mode};
-use crate::keys::last_used::Uses;
+use crate::keys::last_used::{PreviousUse, Uses};
 use crate::keys::origins::{Hour, Seen};
 
 /// The key as JSON. Moments are RFC 3339; what is not known is null. No digest: nobody needs it here.
 pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
     let moment = |moment: Option<WallTime>| moment.map(WallTime::rfc3339);
     let about = key.about.as_deref().cloned().unwrap_or_default();
-    let previous = key.previous.map(|previous| match previous.ends {
-        Ends::At(until) => json!({ "until": until.rfc3339(), "last_used": moment(uses.previous) }),
-        Ends::AfterFirstUse(overlap) => {
-            json!({ "overlap_seconds": overlap.as_secs(), "last_used": moment(uses.previous) })
-        }
+    let previous = key.previous.map(|previous| {
+        let uses = uses.of_previous(&previous.digest);
+        let (name, end): (_, Value) = match previous.ends {
+            Ends::At(until) => ("until", until.rfc3339().into()),
+            Ends::AfterFirstUse(overlap) => ("overlap_seconds", overlap.as_secs().into()),
+        };
+        json!({
+            name: end,
+            "last_used": moment(uses.map(|uses| uses.last)),
+            "uses": uses.map_or(0, |uses| uses.count),
+            "last_from": uses.and_then(|uses| uses.from).map(|from| from.to_string()),
+        })
     });
     json!({
         "id": key.id.as_str(),
@@ -47,6 +54,18 @@ pub(super) fn origins(seen: Option<&Seen>) -> (Value, Value) {
     let addresses = seen.iter().flat_map(|seen| &seen.addresses);
     let addresses = addresses.map(|it| json!({ "address": it.ip.to_string(), "last_seen": hour(it.last) }));
     (networks.collect(), addresses.collect())
+}
+
+/// Who still uses the secret that a rotation replaced.
+pub(super) fn previous_line(key: &Key, uses: Uses) -> Option<(&'static str, String)> {
+    let told = match uses.of_previous(&key.previous?.digest) {
+        None => "not used since the rotation, as far as is known".to_owned(),
+        Some(PreviousUse { last, count, from, .. }) => {
+            let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+            format!("used {count} times, last {}{from}", last.rfc3339())
+        }
+    };
+    Some(("old secret", told))
 }
 
 /// The same for people, the last ones first.
