@@ -17,6 +17,9 @@ use crate::request_head::target::Target;
 pub struct Admitted {
     pub(super) target: Target,
     pub(super) strip: Vec<HeaderName>,
+    /// The header that the key came in, unless it goes on. Apart from the others, which are nearly always none: a list of one
+    /// would cost every request an allocation.
+    pub(super) presented: Option<HeaderName>,
     pub(super) query: Query,
     pub(super) upstream_path: Option<Box<str>>,
     pub(super) scope: Option<ScopeName>,
@@ -44,6 +47,7 @@ impl Admitted {
         Self {
             target,
             strip: Vec::new(),
+            presented: None,
             query: Query::AsSent,
             upstream_path: None,
             scope: None,
@@ -87,8 +91,8 @@ impl Admitted {
     }
 
     /// Fields of the request that do not go on.
-    pub fn strip(&self) -> &[HeaderName] {
-        &self.strip
+    pub fn strip(&self) -> impl Iterator<Item = &HeaderName> {
+        self.presented.iter().chain(&self.strip)
     }
 
     /// Path and query for the CRM: as judged, but for a webhook's own path and what was taken out of the query.

@@ -34,6 +34,8 @@ pub struct Webhook {
     pub name: Arc<str>,
     /// The public path.
     pub path: Box<str>,
+    /// What paths begin with that end in the secret, for schemes that have it there.
+    pub path_prefix: Option<Box<str>>,
     /// Methods that a delivery may have.
     pub methods: Vec<Method>,
     /// How a delivery is proved.
@@ -77,9 +79,9 @@ impl UnprovedDelivery {
 }
 
 impl Webhook {
-    /// True if deliveries to `path` are this webhook's.
-    pub(super) fn owns(&self, path: &str) -> bool {
-        *self.path == *path || self.sender.path_prefix().is_some_and(|prefix| path.starts_with(prefix))
+    /// True if `path` is one of those that end in this webhook's secret.
+    pub(super) fn has_prefix_of(&self, path: &str) -> bool {
+        self.path_prefix.as_deref().is_some_and(|prefix| path.starts_with(prefix))
     }
 
     /// True for a path that the CRM may take for this webhook's: its own path there, or another spelling of one of the two
@@ -234,7 +236,7 @@ impl Gate {
                 trail.path_is_secret = true;
                 return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
             }
-            holding(&parts.headers, presented.expose(), &mut strip);
+            holding(&parts.headers, presented.expose(), None, &mut strip);
         }
         let upstream_path = webhook.upstream_path.clone();
         Ok(Admitted { strip, query, upstream_path, ..Admitted::plain(head.target) })

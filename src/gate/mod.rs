@@ -128,6 +128,7 @@ pub enum Judged {
 
 /// A request whose body decides; everything else is judged.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once or twice, and a box would be an allocation")]
 pub enum Unproved {
     /// A webhook delivery.
     Delivery(UnprovedDelivery),
@@ -137,6 +138,7 @@ pub enum Unproved {
 
 /// What becomes of a request whose body was read, and that is not refused.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once or twice, and a box would be an allocation")]
 pub enum Settled {
     /// It goes to the CRM.
     Forward(Admitted),
@@ -206,7 +208,7 @@ impl Gate {
     /// The webhook of a path: an exact one before one whose path ends in its secret.
     fn webhook(&self, path: &str) -> Option<&Arc<Webhook>> {
         let exact = self.webhooks.iter().find(|webhook| *webhook.path == *path);
-        exact.or_else(|| self.webhooks.iter().find(|webhook| webhook.owns(path)))
+        exact.or_else(|| self.webhooks.iter().find(|webhook| webhook.has_prefix_of(path)))
     }
 
     /// The route that was written down for a path that is no webhook's.
@@ -260,7 +262,8 @@ impl Gate {
         let claim = self.places.find(&parts.headers);
         let claim = claim.inspect_err(|_| self.notice_decoy(parts, trail)).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;
-        let strip = self.without_credential(&claim, &parts.headers, &head, trail)?;
+        let mut head = head;
+        let (strip, presented) = self.without_credential(&claim, &parts.headers, &mut head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let mut lenience = Lenience::of(&holder.key);
         let taken = match holder.state.take(now.monotonic) {
@@ -277,6 +280,7 @@ impl Gate {
         let admitted = |head: Head, strip: Vec<HeaderName>| Admitted {
             query: without_override(&head.target),
             strip,
+            presented,
             hidden,
             taken,
             wants_upgrade: head.facts.wants_upgrade,
@@ -336,22 +340,21 @@ impl Gate {
         &self,
         claim: &Presented<'_>,
         headers: &HeaderMap,
-        head: &Head,
+        head: &mut Head,
         trail: &mut Trail,
-    ) -> Result<Vec<HeaderName>, Denial> {
-        let mut strip = head.facts.not_forwarded.clone();
+    ) -> Result<(Vec<HeaderName>, Option<HeaderName>), Denial> {
+        let mut strip = std::mem::take(&mut head.facts.not_forwarded);
         let kept = |name: &HeaderName| self.presented_key == PresentedKey::Forwarded && name == claim.header;
         strip.extend(self.strip.present_in(headers).filter(|name| !kept(name)).cloned());
         if self.presented_key == PresentedKey::Forwarded {
-            return Ok(strip);
+            return Ok((strip, None));
         }
-        strip.push(claim.header.clone());
         if contains(head.target.path_and_query().as_str().as_bytes(), claim.text) {
             trail.path_is_secret = true;
             return Err(Denial::Ambiguous(Ambiguity::CredentialInTarget));
         }
-        holding(headers, claim.text, &mut strip);
-        Ok(strip)
+        holding(headers, claim.text, Some(claim.header), &mut strip);
+        Ok((strip, Some(claim.header.clone())))
     }
 
     fn keyless(

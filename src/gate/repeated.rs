@@ -2,10 +2,15 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// Adds the headers whose value repeats a credential to those that do not go on; `strip` may hold some of them already.
-pub(super) fn holding(headers: &HeaderMap, credential: &[u8], strip: &mut Vec<HeaderName>) {
+/// Adds the headers whose value repeats a credential to those that do not go on, but `presented`, which is known to.
+pub(super) fn holding(
+    headers: &HeaderMap,
+    credential: &[u8],
+    presented: Option<&HeaderName>,
+    strip: &mut Vec<HeaderName>,
+) {
     for (name, value) in headers {
-        if contains(value.as_bytes(), credential) && !strip.contains(name) {
+        if Some(name) != presented && contains(value.as_bytes(), credential) {
             strip.push(name.clone());
         }
     }

@@ -121,6 +121,7 @@ impl Workshop {
             Arc::new(Webhook {
                 name: (*webhook.name).into(),
                 path: webhook.path.clone(),
+                path_prefix: webhook.sender.path_prefix().map(Into::into),
                 methods: webhook.methods.clone(),
                 sender: Arc::clone(&webhook.sender),
                 allow_from: Allowlist::new(webhook.allow_from.clone()),

@@ -30,30 +30,29 @@ pub fn is_host(text: &str) -> bool {
         };
         return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || is_port_part(port));
     }
-    // One pass over a short text: no label is empty, but the last may be.
-    let mut last = Kind::Dot;
+    // One pass over a short text, without questions but the last one: no label is empty, but the last may be.
+    let (mut before, mut odd, mut end) = (DOT, 0, text.len());
     for (at, byte) in text.bytes().enumerate() {
-        let kind = KINDS.get(usize::from(byte)).copied().unwrap_or(Kind::Bad);
-        match (kind, last) {
-            (Kind::Letter, _) | (Kind::Dot, Kind::Letter) => last = kind,
-            (Kind::Colon, _) => return at > 0 && at <= LONGEST && text.get(at..).is_some_and(is_port_part),
-            (Kind::Dot | Kind::Bad, _) => return false,
+        let kind = KINDS.get(usize::from(byte)).copied().unwrap_or(ODD);
+        if kind == COLON {
+            end = at;
+            break;
         }
+        odd |= (kind & before) | (kind & ODD);
+        before = kind;
     }
-    (1..=LONGEST).contains(&text.len())
+    let port = text.get(end..).unwrap_or_default();
+    odd == 0 && (1..=LONGEST).contains(&end) && (port.is_empty() || is_port_part(port))
 }
 
-/// What a byte of a name is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bad,
-    Letter,
-    Dot,
-    Colon,
-}
+/// Kinds of bytes: of two neighbours only letters may be alike, for they are nothing.
+const LETTER: u8 = 0;
+const DOT: u8 = 1;
+const COLON: u8 = 2;
+const ODD: u8 = 4;
 
 /// Of each byte its kind: a look-up is quicker than questions.
-static KINDS: [Kind; 256] = kinds();
+static KINDS: [u8; 256] = kinds();
 
 #[expect(
     clippy::indexing_slicing,
@@ -61,15 +60,15 @@ static KINDS: [Kind; 256] = kinds();
     clippy::cast_possible_truncation,
     reason = "evaluated by the compiler"
 )]
-const fn kinds() -> [Kind; 256] {
-    let mut kinds = [Kind::Bad; 256];
+const fn kinds() -> [u8; 256] {
+    let mut kinds = [ODD; 256];
     let mut byte = 0;
     while byte < kinds.len() {
         kinds[byte] = match byte as u8 {
-            b'.' => Kind::Dot,
-            b':' => Kind::Colon,
-            b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => Kind::Letter,
-            _ => Kind::Bad,
+            b'.' => DOT,
+            b':' => COLON,
+            b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => LETTER,
+            _ => ODD,
         };
         byte += 1;
     }
