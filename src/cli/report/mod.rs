@@ -116,7 +116,9 @@ fn of_key(place: &Place, id: &str, span: Span, now: WallTime) -> Result<(Value, 
     })?;
     let radius = leak.finish();
     if radius.requests + radius.baseline_requests == 0 && place.key(id).is_none() {
-        let what = format!("neither the key file nor the log of this time and the four weeks before has a key '{id}'");
+        let what = format!(
+            "neither the key file nor the log of this time and the four weeks before has a key '{id}'"
+        );
         return Err(Failure::Failed(what));
     }
     let holder = leak::Holder::of(place, id, now);
