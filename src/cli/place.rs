@@ -117,16 +117,16 @@ impl Place {
 }
 
 fn told(tally: &Tally) {
-    for (count, what) in [
-        (tally.broken, "lines are torn, or not the access log's; they were passed over"),
-        (tally.overlong, "lines are too long to be the access log's; they were passed over"),
-        (
-            u64::try_from(tally.compressed).unwrap_or(u64::MAX),
-            "rotated files are compressed; they were not read",
-        ),
+    let compressed = u64::try_from(tally.compressed).unwrap_or(u64::MAX);
+    for (count, one, many, then) in [
+        (tally.broken, "line is", "lines are", "torn, or not the access log's; passed over"),
+        (tally.overlong, "line is", "lines are", "too long to be the access log's; passed over"),
+        (compressed, "rotated file is", "rotated files are", "compressed; not read"),
     ] {
-        if count > 0 {
-            say(&format!("{count} {what}"));
+        match count {
+            0 => {}
+            1 => say(&format!("1 {one} {then}")),
+            _ => say(&format!("{count} {many} {then}")),
         }
     }
     for what in &tally.unreadable {

@@ -205,7 +205,7 @@ fn beginning(file: &mut File, earliest: WallTime) -> std::io::Result<u64> {
         return Ok(0);
     }
     // What was written before the file began was written by a wrong clock, and tells nothing of what stands before it.
-    let began = written_after(file, 0)?.map_or(WallTime::default(), |first| first.before(DISORDER));
+    let began = written_after(file, 0)?.map(|first| first.before(DISORDER)).unwrap_or_default();
     while high - low > NEAR {
         let middle = low + (high - low) / 2;
         match written_after(file, middle)? {
