@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use super::keys::find_key;
 use super::{Failure, say, show, tally};
 use crate::access_log::Destination;
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, load};
 use crate::config::{self, Config, read_file};
-use crate::keys::key::Key;
+use crate::keys::key::{Key, KeyId};
 use crate::records::reading::{Found, Query, Tally, read, read_stream};
 
 /// Where to read, and who is who.
@@ -69,12 +70,20 @@ impl Place {
         self.keys.get(*self.by_id.get(id)?)
     }
 
-    /// The id of the key that is meant: by title, if only one key has it; otherwise as typed, for it may be gone.
-    pub(super) fn id_of(&self, named: &str) -> String {
-        let mut titled = self.keys.iter().filter(|key| key.title.as_str() == named);
-        match (self.key(named), titled.next(), titled.next()) {
-            (None, Some(key), None) => key.id.as_str().to_owned(),
-            (Some(_) | None, _, _) => named.to_owned(),
+    /// The id of the key that is meant, by id or by title. What nobody has may be the id of a key that is gone.
+    ///
+    /// # Errors
+    /// A title that several keys have, or one that none has: the log cannot know it, and finding nothing would tell that the key
+    /// was not used.
+    pub(super) fn id_of(&self, named: &str) -> Result<String, Failure> {
+        let is_title = self.keys.iter().any(|key| key.title.as_str() == named);
+        match find_key(&self.keys, named) {
+            Ok((_, key)) => Ok(key.id.as_str().to_owned()),
+            Err(unknown) if !is_title && KeyId::new(named).is_some() => {
+                say(&format!("{unknown} (looked for as the id of one that is gone)"));
+                Ok(named.to_owned())
+            }
+            Err(unclear) => Err(unclear),
         }
     }
 
@@ -108,16 +117,16 @@ impl Place {
 }
 
 fn told(tally: &Tally) {
-    for (count, what) in [
-        (tally.broken, "lines are torn, or not the access log's; they were passed over"),
-        (tally.overlong, "lines are too long to be the access log's; they were passed over"),
-        (
-            u64::try_from(tally.compressed).unwrap_or(u64::MAX),
-            "rotated files are compressed; they were not read",
-        ),
+    let compressed = u64::try_from(tally.compressed).unwrap_or(u64::MAX);
+    for (count, one, many, then) in [
+        (tally.broken, "line is", "lines are", "torn, or not the access log's; passed over"),
+        (tally.overlong, "line is", "lines are", "too long to be the access log's; passed over"),
+        (compressed, "rotated file is", "rotated files are", "compressed; not read"),
     ] {
-        if count > 0 {
-            say(&format!("{count} {what}"));
+        match count {
+            0 => {}
+            1 => say(&format!("1 {one} {then}")),
+            _ => say(&format!("{count} {many} {then}")),
         }
     }
     for what in &tally.unreadable {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::terminal::json_plain;
 use super::{Failure, say, show, tally};
 use crate::clock::{Clock, WallTime};
 use crate::config::Config;
@@ -150,7 +151,8 @@ async fn status(bots: &[Bot], opts: &Status) -> Result<(), Failure> {
         }
     }
     if opts.json {
-        writeln!(out, "{}", serde_json::json!({ "healthy": trouble == 0, "webhooks": told }))?;
+        let value = serde_json::json!({ "healthy": trouble == 0, "webhooks": told });
+        writeln!(out, "{}", json_plain(&value.to_string()))?;
     }
     match trouble {
         0 => Ok(()),

@@ -136,7 +136,7 @@ families! {
         .since("the key is loaded (2xx, while it is in use); its first answer (4xx and 5xx); the first of its kind (others)");
     DENIED = counter("sidelock_denied_total",
         "Requests that were refused or could not be answered, by key id and reason.")
-        .by(&["key", "reason"]).since("the start (key=\"unknown\"); the first refusal (others)");
+        .by(&["key", "reason"]).since("the start (key=\"unknown\"); the key is loaded (decoys); the first refusal (others)");
     OBSERVED = counter("sidelock_observed_total",
         "Requests that passed only because their key is observed, by key id and the reason that would have refused them.")
         .by(&["key", "reason"]).since("the key is loaded, if it is observed");

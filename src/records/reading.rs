@@ -201,10 +201,15 @@ fn judge(line: &[u8], query: &Query, each: &mut Each<'_>, tally: &mut Tally) -> 
 /// A place in the file before which every line was written before `earliest`, by halving. Near enough, not exact.
 fn beginning(file: &mut File, earliest: WallTime) -> std::io::Result<u64> {
     let (mut low, mut high) = (0, file.metadata()?.len());
+    if high <= NEAR {
+        return Ok(0);
+    }
+    // What was written before the file began was written by a wrong clock, and tells nothing of what stands before it.
+    let began = written_after(file, 0)?.map(|first| first.before(DISORDER)).unwrap_or_default();
     while high - low > NEAR {
         let middle = low + (high - low) / 2;
         match written_after(file, middle)? {
-            Some(written) if written < earliest => low = middle,
+            Some(written) if began <= written && written < earliest => low = middle,
             // Where no line can be read, the search goes on towards the beginning: that loses nothing.
             Some(_) | None => high = middle,
         }
@@ -289,6 +294,18 @@ mod tests {
         let (found, tally) = paths(&log, &Query::new(moment(1_500), None));
         assert_eq!(found.len(), 22_000);
         assert!(tally.lines < 40_000, "{}", tally.lines);
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_for_a_while_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.ndjson");
+        let filler = "x".repeat(200);
+        let wrong = |number| if (20_000..30_000).contains(&number) { 864_000 } else { 0 };
+        let text: String = (0..40_000).map(|number| line(number / 10 - wrong(number), 0, &filler)).collect();
+        std::fs::write(&log, text).unwrap();
+        let (found, _) = paths(&log, &Query::new(moment(1_500), None));
+        assert_eq!(found.len(), 15_000);
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn what_is_odd_is_said_and_nothing_stops_it() {
     let output = office.run(&["log", "--since", "all", "--json", "--key", "pay"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).matches("/older\"").count(), 1);
     assert!(String::from_utf8_lossy(&output.stdout).contains("/a\""));
-    for part in ["the key file has mistakes", "1 rotated files are compressed"] {
+    for part in ["the key file has mistakes", "1 rotated file is compressed"] {
         assert!(said(&output).contains(part), "{part}: {}", said(&output));
     }
     let output = office.run(&["log", "--since", "all"]);

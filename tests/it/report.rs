@@ -280,14 +280,22 @@ fn the_notice_tells_the_facts() {
 #[test]
 fn a_key_that_no_longer_exists_and_one_that_was_never_used() {
     let office = leaked();
-    office.save(&key("other", "Other", ""));
+    office.save(&key("idle", "Idle", ""));
     let text = office.done(&["report", "--key", "pay", "--since", "2026-11-19", "--until", UNTIL]);
     assert!(text.contains("no longer in the key file") && text.contains("192.0.2.66"), "{text}");
-    let text = office.done(&["report", "--key", "nobody", "--since", "2026-11-19", "--until", UNTIL]);
+    let text = office.done(&["report", "--key", "idle", "--since", "2026-11-19", "--until", UNTIL]);
     assert!(
         text.contains("The log holds no request with this key") && text.contains("The key was not used"),
         "{text}"
     );
+    // What is mistyped, or could be either of two, must not be told to be unused.
+    office.save(&["one", "two"].map(|id| key(id, "Twin", "")).concat());
+    for (named, said) in
+        [("nobody", "neither the key file nor the log"), ("No Body", "no key has"), ("Twin", "one, two")]
+    {
+        let told = office.refused(&["report", "--key", named, "--since", "2026-11-19", "--until", UNTIL]);
+        assert!(told.contains(said), "{named}: {told}");
+    }
     for args in [&["--since", "all"][..], &["--since", "2026-11-22", "--until", "2026-11-20"]] {
         office.refused(&[&["report"], args].concat());
     }
@@ -323,6 +331,8 @@ fn the_page_needs_nothing_and_nothing_in_it_is_markup() {
         assert!(page.contains("default-src 'none'; style-src 'sha256-"));
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
     }
+    let json = office.done(&["report", "--key", "pay", "--since", "2026-11-19", "--until", UNTIL, "--json"]);
+    assert!(json.contains("\\u202e") && !json.contains('\u{202e}'), "{json}");
     let file = office.path("page.html");
     let output = office.run(&["report", "--until", UNTIL, "--html", file.to_str().unwrap()]);
     assert!(output.status.success() && output.stdout.is_empty(), "{}", said(&output));

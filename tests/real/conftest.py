@@ -125,7 +125,7 @@ class Part:
 class Sidelock(Part):
     """A gateway with a configuration, a key for each title with its scopes and further lines, and secrets in files."""
 
-    def __init__(self, folder, upstream, config="", keys=None, upstream_keys="", secrets=None, lines=None):
+    def __init__(self, folder, upstream, config="", keys=None, upstream_keys="", secrets=None, lines=None, server=""):
         folder.mkdir()
         for name, text in (secrets or {}).items():
             write_private(folder / name, text)
@@ -138,7 +138,7 @@ class Sidelock(Part):
         ]
         write_private(folder / "keys.toml", "\n".join(blocks))
         (folder / "sidelock.toml").write_text(
-            '[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n\n'
+            f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n{server}\n\n'
             f'[upstream]\nurl = "{upstream}"\n{upstream_keys}\n\n'
             '[keys]\nfile = "keys.toml"\n\n'
             f'[timeouts]\ndrain_accept = "0s"\n\n{config}\n'

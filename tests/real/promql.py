@@ -26,15 +26,6 @@ OF_COUNTERS = {"rate", "irate", "increase", "resets"}
 OF_GAUGES = {"delta", "idelta", "deriv", "predict_linear"}
 #: This one counts a series from its birth, and so has to look at the counter itself.
 BARE_COUNTER = {"key_reason:sidelock_denied:increase5m"}
-#: Metrics that are on their way: labels and type, until the catalogue has them.
-COMING = {
-    "sidelock_observed_total": ("counter", {"key", "reason"}),
-    "sidelock_key_networks": ("gauge", {"key"}),
-    "sidelock_key_new_networks_total": ("counter", {"key"}),
-    "sidelock_banned_addresses": ("gauge", set()),
-    "sidelock_bans_total": ("counter", set()),
-    "sidelock_auth_failures_by_address": ("gauge", {"address"}),
-}
 
 
 class Fault(Exception):
@@ -52,7 +43,7 @@ def exported():
 @cache
 def catalogue():
     """Of each metric its type and its labels, histograms as the series they are made of."""
-    known = dict(COMING) | {"up": ("gauge", set()), "ALERTS": ("gauge", OF_ALERTS)}
+    known = {"up": ("gauge", set()), "ALERTS": ("gauge", OF_ALERTS)}
     for name, metric in exported().items():
         labels = set(metric["labels"])
         if metric["type"] == "histogram":

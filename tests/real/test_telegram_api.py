@@ -70,7 +70,7 @@ def telegram(tmp_path, bot_api):
     (tmp_path / "sidelock.toml").write_text(
         '[server]\nlisten = ["127.0.0.1:0"]\n[upstream]\nurl = "http://127.0.0.1:1"\n[keys]\nfile = "keys.toml"\n'
         '[[webhook]]\nname = "bot"\npath = "/bot"\nsender = "telegram"\nsecrets = ["file:hook"]\n'
-        '[webhook.telegram]\nbot_token = "file:token"\npublic_url = "https://127.0.0.1"\n'
+        '[webhook.telegram]\nbot_token = "file:token"\npublic_url = "https://localhost"\n'
         f'api = "https://127.0.0.1:{port}"\n'
     )
     binary = (ROOT / os.environ.get("SIDELOCK_BIN", "target/debug/sidelock")).resolve()
@@ -93,7 +93,7 @@ def telegram(tmp_path, bot_api):
 def test_a_verified_bot_api_is_called(telegram):
     done = telegram("set-webhook")
     assert done.returncode == 0, done.stderr
-    assert "Telegram delivers to https://127.0.0.1/bot" in done.stdout
+    assert "Telegram delivers to https://localhost/bot" in done.stdout
     assert telegram("status").returncode == 0
 
 

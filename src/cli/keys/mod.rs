@@ -18,7 +18,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::terminal::plain;
+use super::terminal::{json_plain, plain};
 use super::{Failure, say, show as show_mistakes, tally};
 use crate::changes::who::Who;
 use crate::clock::{Clock, WallTime};
@@ -194,7 +194,7 @@ impl Format {
 }
 
 fn print(value: &Value) -> Result<(), Failure> {
-    Ok(writeln!(std::io::stdout(), "{value}")?)
+    Ok(writeln!(std::io::stdout(), "{}", json_plain(&value.to_string()))?)
 }
 
 /// Prints what to put into a key file that cannot be written here.
@@ -203,7 +203,7 @@ fn to_apply(why: &str, toml: &str, format: Format) -> Failure {
         Format::Text => write!(std::io::stdout(), "{toml}"),
         Format::Json => {
             let value = json!({ "applied": false, "why": why, "toml": toml });
-            writeln!(std::io::stdout(), "{value}")
+            writeln!(std::io::stdout(), "{}", json_plain(&value.to_string()))
         }
     };
     match printed {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::terminal::plain;
+use super::super::terminal::{json_plain, plain};
 use super::super::{Failure, say, show, tally};
 use crate::changes::verify::{self, Reading};
 use crate::config::environment::Environment;
@@ -27,7 +27,7 @@ fn verified(reading: &Reading, as_json: bool) -> Result<(), Failure> {
     let findings: Vec<String> = reading.findings.iter().map(ToString::to_string).collect();
     if as_json {
         let value = json!({ "ok": findings.is_empty(), "lines": count, "findings": findings });
-        writeln!(std::io::stdout(), "{value}")?;
+        writeln!(std::io::stdout(), "{}", json_plain(&value.to_string()))?;
     } else {
         findings.iter().for_each(|finding| say(finding));
     }
@@ -42,7 +42,7 @@ fn verified(reading: &Reading, as_json: bool) -> Result<(), Failure> {
 fn listed(reading: &Reading, as_json: bool) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if as_json {
-        writeln!(out, "{}", json!({ "changes": reading.lines }))?;
+        writeln!(out, "{}", json_plain(&json!({ "changes": reading.lines }).to_string()))?;
     } else {
         for line in &reading.lines {
             writeln!(out, "{}", sentence(line))?;

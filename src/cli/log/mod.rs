@@ -58,7 +58,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     }
     let now = Clock::system().wall();
     let place = Place::find(path, opts.file.as_deref())?;
-    let wanted = Wanted::of(&opts.wanted, &place);
+    let wanted = Wanted::of(&opts.wanted, &place)?;
     let format = if opts.json { Format::Json } else { Format::Table };
     let mut output = Output::new(&place, format, opts.limit);
     let follower = follower(opts, &place)?;

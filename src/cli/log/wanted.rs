@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::super::Failure;
 use super::super::place::Place;
 use crate::clock::WallTime;
 use crate::networks::Networks;
@@ -48,16 +49,16 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn of(opts: &WantedOpts, place: &Place) -> Self {
-        Self {
-            key: opts.key.as_deref().map(|named| place.id_of(named)),
+    pub(super) fn of(opts: &WantedOpts, place: &Place) -> Result<Self, Failure> {
+        Ok(Self {
+            key: opts.key.as_deref().map(|named| place.id_of(named)).transpose()?,
             address: opts.address.map(|net| (net, Networks::new([net]))),
             refused: opts.refused,
             reason: opts.reason.clone(),
             route: opts.route.clone(),
             path: opts.path.clone(),
             id: opts.request_id.clone(),
-        }
+        })
     }
 
     /// Lines in that span which may fit; [`Self::fits`] says whether they do.

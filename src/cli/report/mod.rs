@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::moment::When;
 use super::place::Place;
+use super::terminal::json_plain;
 use super::{Failure, say};
 use crate::clock::{Clock, WallTime};
 use crate::keys::last_used::LastUsed;
@@ -79,13 +80,13 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let place = Place::find(path, opts.file.as_deref())?;
     let span = Span { since: Stamp(since), until: Stamp(until) };
     let (value, document) = match &opts.key {
-        Some(named) => of_key(&place, &place.id_of(named), span, now)?,
+        Some(named) => of_key(&place, &place.id_of(named)?, span, now)?,
         // What expires soon, or was unused for long, is so at the end of the time that is looked at.
         None => of_all(&place, &Periods::new(until, length), until)?,
     };
     match (&opts.html, opts.json) {
         (Some(file), _) => write_page(file, &html::page(&document)),
-        (None, true) => Ok(writeln!(std::io::stdout(), "{value}")?),
+        (None, true) => Ok(writeln!(std::io::stdout(), "{}", json_plain(&value.to_string()))?),
         (None, false) => Ok(std::io::stdout().write_all(text::text(&document).as_bytes())?),
     }
 }
@@ -114,6 +115,12 @@ fn of_key(place: &Place, id: &str, span: Span, now: WallTime) -> Result<(Value, 
         ControlFlow::Continue(())
     })?;
     let radius = leak.finish();
+    if radius.requests + radius.baseline_requests == 0 && place.key(id).is_none() {
+        let what = format!(
+            "neither the key file nor the log of this time and the four weeks before has a key '{id}'"
+        );
+        return Err(Failure::Failed(what));
+    }
     let holder = leak::Holder::of(place, id, now);
     let notice = notice::draft(&holder, &radius);
     let value = json!({ "kind": "key", "key": holder.as_json(), "radius": radius, "notice": notice });

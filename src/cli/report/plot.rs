@@ -32,7 +32,7 @@ pub(super) fn bars(bars: &Bars) -> String {
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"axis end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
             LEFT - 8.0,
             at + 4.0,
-            count(value.round() as u64)
+            brief(value.round() as u64)
         ));
         value += step;
     }
@@ -133,6 +133,15 @@ fn scale(most: f64) -> (f64, f64) {
     ((most / step).ceil().max(1.0) * step, step)
 }
 
+/// A number on an axis, where there is room for seven characters.
+fn brief(value: u64) -> String {
+    match value {
+        0..1_000_000 => count(value),
+        1_000_000..1_000_000_000 => format!("{}M", value as f64 / 1e6),
+        1_000_000_000.. => format!("{}bn", value as f64 / 1e9),
+    }
+}
+
 /// A small plot within a row; the last `present` values are of this period.
 pub(super) fn spark(values: &[u64], present: usize) -> String {
     let most = values.iter().copied().max().unwrap_or(0).max(1) as f64;
@@ -158,6 +167,19 @@ pub(super) fn spark(values: &[u64], present: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn axes_have_room_for_their_numbers() {
+        for (value, shown) in [
+            (0, "0"),
+            (500_000, "500,000"),
+            (1_200_000, "1.2M"),
+            (250_000_000, "250M"),
+            (12_500_000_000, "12.5bn"),
+        ] {
+            assert_eq!(brief(value), shown);
+        }
+    }
 
     #[test]
     fn axes_end_on_round_numbers() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::terminal::json_plain;
 use super::{Failure, show, tally};
 use crate::clock::WallTime;
 use crate::config::environment::Environment;
@@ -81,7 +82,7 @@ pub fn judge(
             unreadable += 1;
             json!({ "id": error.id, "verdict": "reject", "reason": "unreadable", "error": error.message })
         });
-        writeln!(out, "{line}")
+        writeln!(out, "{}", json_plain(&line.to_string()))
     })?;
     Ok(unreadable)
 }
