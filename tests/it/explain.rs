@@ -289,6 +289,9 @@ replies_to = ["GET,POST /api/me/**"]
 fields = ["access_token", "pin"]
 "#;
 
+/// Whose key, what is asked, the reason of a refusal, and of two steps the name, the verdict and a part of its words.
+type Case<'a> = (&'a str, &'a [&'a str], Option<&'a str>, [(&'a str, &'a str, &'a str); 2]);
+
 #[test]
 fn hidden_fields_are_named() {
     let keys = block("k", "scopes = [\"all\"]")
@@ -306,7 +309,7 @@ fn hidden_fields_are_named() {
     let form = ["--body", "form", "--content-type", "application/x-www-form-urlencoded"];
     let (plain, bad) = (["--body", "plain.json"], ["--body", "bad.json"]);
     let rule = "'ANY /api/**' of the scope 'all' covers it";
-    let cases: [(&str, &[&str], Option<&str>, [(&str, &str, &str); 2]); 9] = [
+    let cases: [Case; 9] = [
         (
             "k",
             &["GET", "/api/me?sort=access_token"],
