@@ -38,9 +38,9 @@ pub(super) fn reading<'s>(permit: Permit<'s>, hidden: Option<&Hidden>, method: &
 
 /// Refuses a request that names what its reply must not show.
 pub(super) fn unnamed(hidden: &Hidden, message: &Message<'_>) -> Result<(), Denial> {
-    match hidden.is_named_by(message) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Denial::ScopeNever),
+    match hidden.named_by(message) {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(Denial::ScopeNever),
         Err(_) => Err(Denial::ScopeUnread),
     }
 }

@@ -3,6 +3,7 @@
 //! Taking a field out of the reply is half of it. A caller who may name the field can have it under another name (a GraphQL
 //! alias) or find it out by filtering and sorting, so a request that names one is refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Method;
@@ -12,6 +13,9 @@ use super::never::Never;
 use super::operation::Message;
 use super::scope::Rule;
 use crate::credential::webhook::json;
+
+/// Most strings within strings that are looked into.
+const MOST_LAYERS: usize = 8;
 
 /// Fields that replies to some requests must not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,48 +114,96 @@ impl Hidden {
         self.0.iter().flat_map(|fields| fields.iter())
     }
 
-    /// True if the request names one of the fields, anywhere in its query or body, in whatever case.
+    /// The first of the fields that the request names, anywhere in its query or body, in whatever case.
     ///
     /// # Errors
     /// [`Unread`]: the body is not JSON in UTF-8, or the query has several readings.
-    pub fn is_named_by(&self, message: &Message<'_>) -> Result<bool, Unread> {
+    pub fn named_by(&self, message: &Message<'_>) -> Result<Option<&str>, Unread> {
         let parameters = message.parameters().ok_or(Unread)?;
-        if parameters.iter().any(|(name, value)| self.is_named_in(name) || self.is_named_in(value)) {
-            return Ok(true);
+        let by_query =
+            |(name, value): &(String, String)| self.named_in(name).or_else(|| self.named_in(value));
+        if let Some(field) = parameters.iter().find_map(by_query) {
+            return Ok(Some(field));
         }
         if message.body.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         if !message.is("application/json") {
             return Err(Unread);
         }
-        json::parse(message.body).map(|body| self.is_named_within(&body)).map_err(|_| Unread)
+        json::parse(message.body).map(|body| self.named_within(&body)).map_err(|_| Unread)
     }
 
-    fn is_named_within(&self, value: &Value) -> bool {
+    fn named_within(&self, value: &Value) -> Option<&str> {
         match value {
-            Value::String(text) => self.is_named_in(text),
-            Value::Array(items) => items.iter().any(|item| self.is_named_within(item)),
-            Value::Object(members) => {
-                members.iter().any(|(name, member)| self.is_named_in(name) || self.is_named_within(member))
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+            Value::String(text) => self.named_in(text),
+            Value::Array(items) => items.iter().find_map(|item| self.named_within(item)),
+            Value::Object(members) => members
+                .iter()
+                .find_map(|(name, member)| self.named_in(name).or_else(|| self.named_within(member))),
+            Value::Null | Value::Bool(_) | Value::Number(_) => None,
         }
     }
 
-    fn is_named_in(&self, text: &str) -> bool {
+    /// As a part of a longer name too: a CRM may have suffixes of its own for filters (`access_token_start`). Text may be JSON
+    /// in a string, where a name can be written with escapes.
+    fn named_in(&self, text: &str) -> Option<&str> {
+        let mut text = Cow::Borrowed(text);
+        for _ in 0..=MOST_LAYERS {
+            let found = self.standing_in(&text);
+            if found.is_some() || !text.contains('\\') {
+                return found;
+            }
+            let plainer = without_escapes(&text);
+            if plainer == text {
+                return self.standing_in(&text.replace('\\', ""));
+            }
+            text = Cow::Owned(plainer);
+        }
+        // Nobody means well by so many layers: what is behind them is taken for the worst.
+        self.names().next()
+    }
+
+    fn standing_in(&self, text: &str) -> Option<&str> {
         let text = text.to_ascii_lowercase();
-        self.fields().filter_map(Field::name).any(|name| has_word(&text, &name.to_ascii_lowercase()))
+        self.names().find(|name| text.contains(&name.to_ascii_lowercase()))
+    }
+
+    /// What the fields are called.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields().filter_map(Field::name)
     }
 }
 
-/// True if `word` stands in `text` with no letter, digit or `_` next to it.
-fn has_word(text: &str, word: &str) -> bool {
-    let joins = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    text.match_indices(word).any(|(at, _)| {
-        let (before, after) = (text.as_bytes().get(..at), text.as_bytes().get(at + word.len()..));
-        !joins(before.and_then(<[u8]>::last)) && !joins(after.and_then(<[u8]>::first))
-    })
+/// Without escapes as `\u0061` (JSON) and `\u{61}` (GraphQL), however many backslashes stand before the `u`: how many of them
+/// belong together only the text's reader knows. Other escapes write nothing that is part of a name.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let unit = after.trim_start_matches('\\');
+        if let Some((character, behind)) = escaped(unit) {
+            plain.push(character);
+            rest = behind;
+        } else {
+            plain.push('\\');
+            rest = unit;
+        }
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// The character that `u0061` or `u{61}` stands for, and what follows it. Half of a pair is part of no name.
+fn escaped(unit: &str) -> Option<(char, &str)> {
+    let unit = unit.strip_prefix('u')?;
+    let (digits, behind) = match unit.strip_prefix('{') {
+        Some(unit) => unit.split_once('}')?,
+        None => unit.split_at_checked(4)?,
+    };
+    let code = u32::from_str_radix(digits, 16).ok()?;
+    Some((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), behind))
 }
 
 #[cfg(test)]
@@ -196,11 +248,21 @@ mod tests {
         let hidden = hidden(&["accessToken", "/data/*/pin/*"]);
         let asks = |query: &str, kind: Option<&str>, body: &str| {
             let (query, body) = (Some(query).filter(|query| !query.is_empty()), body.as_bytes());
-            hidden.is_named_by(&Message { method: &Method::POST, query, content_type: kind, body })
+            let message = Message { method: &Method::POST, query, content_type: kind, body };
+            hidden.named_by(&message).map(|found| found.is_some())
         };
         let json = Some("application/json");
-        for query in ["filter=accesstoken%5Beq%5D:1", "select=a,PIN", "accessToken", "orderBy=x.accessToken"]
-        {
+        for query in [
+            "filter=accesstoken%5Beq%5D:1",
+            "select=a,PIN",
+            "accessToken",
+            "orderBy=x.accessToken",
+            "accessToken__startswith=a",
+            "q%5BaccessToken_cont%5D=a",
+            "sort=user__accesstoken",
+            r#"where=%5B%7B%22attribute%22:%22\u0061ccessToken%22%7D%5D"#,
+            r#"where=%5B%7B%22attribute%22:%22access%5Cu0054oken%22%7D%5D"#,
+        ] {
             assert_eq!(asks(query, None, ""), Ok(true), "{query}");
         }
         for body in [
@@ -209,15 +271,27 @@ mod tests {
             r#"[{"domain":[["accesstoken","like","a%"]]}]"#,
             r#"{"accessToken":1}"#,
             r#"{"a":{"b":["x pin=y"]}}"#,
+            r#"{"variables":"{\"orderBy\":\"\\u0061ccessToken\"}"}"#,
+            r#"{"variables":"{\"x\":\"{\\\"by\\\":\\\"\\\\u0061ccessToken\\\"}\"}"}"#,
+            r#"{"a":"\\u005cu0061ccessToken"}"#,
+            r#"{"a":"access\\u{54}oken"}"#,
+            r#"{"a":"access\\\\u0054oken"}"#,
+            r#"{"a":"access\\Token"}"#,
+            r#"{"query":"{ a { myAccessToken } }"}"#,
         ] {
             assert_eq!(asks("", json, body), Ok(true), "{body}");
         }
-        for body in ["", "{}", r#"{"query":"{ a { myAccessToken accessTokens _pin } }","n":7}"#] {
-            assert_eq!(asks("a=b&pins=1", json, body), Ok(false), "{body}");
+        for body in
+            ["", "{}", r#"{"query":"{ a { accessTo ken } }","n":7}"#, r#"{"a":"C:\\q\\in \\n\\u00e9"}"#]
+        {
+            assert_eq!(asks("a=b&pi=n", json, body), Ok(false), "{body}");
         }
         for (kind, body) in [(json, "{"), (json, "{}{}"), (None, "{}"), (Some("text/plain"), "{}")] {
             assert_eq!(asks("", kind, body), Err(Unread), "{body}");
         }
+        let layers = |count: usize| format!(r#"{{"a":"\\{}x"}}"#, "u005c".repeat(count));
+        assert_eq!(asks("", json, &layers(MOST_LAYERS - 1)), Ok(false));
+        assert_eq!(asks("", json, &layers(MOST_LAYERS + 1)), Ok(true), "nobody reads that deep");
         assert_eq!(asks("a=%zz", json, "{}"), Err(Unread));
     }
 }

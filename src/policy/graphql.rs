@@ -8,7 +8,7 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::operation::{MOST_BYTES, Message};
+use super::operation::{MOST_BYTES, Message, may_mean};
 use crate::credential::webhook::json;
 
 /// Deepest nesting of brackets, and most definitions and requests in one body.
@@ -69,11 +69,8 @@ fn by_parameters(message: &Message<'_>) -> Result<GraphqlKind, Doubt> {
 }
 
 fn by_body(message: &Message<'_>) -> Result<GraphqlKind, Doubt> {
-    // Some servers read the query first (express-graphql), some read `query[]` and `Query` as `query`.
-    let meant = |name: &str| {
-        let name = name.split('[').next().unwrap_or_default();
-        FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
-    };
+    // Some servers read the query first (express-graphql), some read `query[]`, `Query` and ` query` as `query`.
+    let meant = |name: &str| FIELDS.iter().any(|field| may_mean(name, field));
     if message.parameters().ok_or(Doubt)?.iter().any(|(name, _)| meant(name)) {
         return Err(Doubt);
     }
@@ -113,6 +110,10 @@ fn by_batch(batch: &[Value]) -> Result<GraphqlKind, Doubt> {
 fn by_object(request: &Map<String, Value>) -> Result<GraphqlKind, Doubt> {
     // `Query` is `query` to a server in Go; `id` and `documentId` name a document that stands elsewhere.
     if request.keys().any(|name| !FIELDS.contains(&name.as_str())) {
+        return Err(Doubt);
+    }
+    // As a string it is read by some servers, and hides what is in it from whoever looks here.
+    if !matches!(request.get("variables"), None | Some(Value::Null | Value::Object(_))) {
         return Err(Doubt);
     }
     let extends = match request.get("extensions") {
@@ -492,6 +493,8 @@ mod tests {
             r#"{"extensions":{"persistedQuery":{"version":1}}}"#,
             r#"{"query":["{a}"]}"#,
             r#"{"variables":{}}"#,
+            r#"{"query":"{a}","variables":"{}"}"#,
+            r#"{"query":"{a}","variables":[]}"#,
             r#"[{"query":"{a}"},[]]"#,
             r#"[{"query":"{a}"},{"query":"subscription{b}"}]"#,
             r#"{"query":"{a}"} {"query":"mutation{a}"}"#,
@@ -526,6 +529,8 @@ mod tests {
             ("query=mutation%7Ba%7D", "application/json", read),
             ("%71uery=mutation%7Ba%7D", "application/json", read),
             ("QUERY[]=x", "application/json", read),
+            ("%20query=x", "application/json", read),
+            ("+Query%00x=x", "application/json", read),
             ("operationName=B", "application/json", read),
             ("", "application/x-www-form-urlencoded", "query=%7Ba%7D"),
             ("", "multipart/form-data; boundary=x", read),

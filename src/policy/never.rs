@@ -15,7 +15,7 @@ use super::scope::Rule;
 /// Rules against everyone.
 #[derive(Clone, Debug, Default)]
 pub struct Never {
-    /// With literals in lower case and no empty segment at the end.
+    /// With literals without escapes in lower case, and no empty segment at the end.
     tree: PathTree<Rule>,
     /// The same, one by one.
     patterns: Vec<PathPattern>,
@@ -53,12 +53,12 @@ impl Never {
     }
 }
 
-/// In lower case, without empty segments at the end.
+/// Without escapes, in lower case, without empty segments at the end: as a path is compared.
 fn folded_pattern(PathPattern(segments): &PathPattern) -> PathPattern {
     let mut folded: Vec<Segment> = segments
         .iter()
         .map(|segment| match segment {
-            Segment::Literal(text) => Segment::Literal(text.to_ascii_lowercase().into()),
+            Segment::Literal(text) => Segment::Literal(unescaped(text).to_ascii_lowercase().into()),
             Segment::One => Segment::One,
             Segment::Rest => Segment::Rest,
         })
@@ -138,9 +138,9 @@ mod tests {
         /// A rule that is said never to meet a closed path never does.
         #[test]
         fn what_cannot_meet_does_not(
-            given in "/(a|B|a\\.b|\\*)(/(a|b|c\\.d|\\*)){0,2}(/|/\\*\\*)?",
-            closed in "/(A|b|c|a\\.b|\\*)(/(a|B|c|\\*)){0,2}(/|/\\*\\*)?",
-            path in "/(a|A|b|B|c|a\\.b|x)(/(a|b|c|c\\.d|C\\.x|A)){0,3}/?",
+            given in "/(a|B|a\\.b|a%3Ab|a:b|\\*)(/(a|b|c\\.d|%C3%A9|\\*)){0,2}(/|/\\*\\*)?",
+            closed in "/(A|b|c|a\\.b|A:b|a%3ab|\\*)(/(a|B|c|%c3%a9|\\*)){0,2}(/|/\\*\\*)?",
+            path in "/(a|A|b|B|c|a\\.b|a:B|a%3Ab|x)(/(a|b|c|c\\.d|C\\.x|A|%C3%A9|%c3%A9\\.d)){0,3}/?",
         ) {
             let rule: Rule = format!("GET {given}").parse().unwrap();
             let mut never = Never::default();
@@ -176,9 +176,13 @@ mod tests {
     fn every_spelling_that_a_crm_may_fold() {
         let mut never = Never::default();
         assert!(!never.has(&Method::GET, "/"));
-        for rule in
-            ["ANY /api/v1/Profile/**", "POST /api/v1/*/reset_token", "ANY /api/users/", "GET /res.users/*"]
-        {
+        for rule in [
+            "ANY /api/v1/Profile/**",
+            "POST /api/v1/*/reset_token",
+            "ANY /api/users/",
+            "GET /res.users/*",
+            "ANY /Caf%C3%A9%20x/a%3Ab",
+        ] {
             never.add(&rule.parse().unwrap());
         }
         for (method, path, expect) in [
@@ -198,6 +202,9 @@ mod tests {
             ("HEAD", "/res.users/7", true),
             ("GET", "/res.users.log/7", true),
             ("GET", "/res/7", false),
+            ("GET", "/caf%c3%a9%20X/a%3ab", true),
+            ("GET", "/caf%C3%A9%20x/a:b.json", true),
+            ("GET", "/caf%C3%A8%20x/a:b", false),
             ("GET", "/", false),
         ] {
             assert_eq!(never.has(&method.parse().unwrap(), path), expect, "{method} {path}");

@@ -141,6 +141,13 @@ impl Message<'_> {
     }
 }
 
+/// True if some reader takes a parameter of this name for `wanted`, which is letters only: case-blind (Go), `wanted[x]` as
+/// well (PHP, Rails), and without spaces before it and what follows a zero byte (php.net/variables.external).
+pub(super) fn may_mean(name: &str, wanted: &str) -> bool {
+    let stem = name.trim_start().split(['[', '\0']).next().unwrap_or_default();
+    stem.trim_end().eq_ignore_ascii_case(wanted)
+}
+
 /// Text of a query, without its escapes (application/x-www-form-urlencoded).
 fn decoded(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());

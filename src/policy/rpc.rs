@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::operation::{MOST_BYTES, Message};
+use super::operation::{MOST_BYTES, Message, may_mean};
 use crate::credential::webhook::json;
 
 /// Most calls in one batch.
@@ -18,6 +18,10 @@ pub fn is_name(text: &str) -> bool {
 /// The procedures of a JSON-RPC body, at least one; `None` if a reader could see others.
 pub fn json_calls(message: &Message<'_>) -> Option<Vec<String>> {
     if !is_readable(message) || !(message.is("application/json") || message.is("application/json-rpc")) {
+        return None;
+    }
+    // A server that reads the query as well could find another name there.
+    if message.parameters()?.iter().any(|(name, _)| may_mean(name, "method")) {
         return None;
     }
     match json::parse(message.body).ok()? {
@@ -106,6 +110,11 @@ mod tests {
             assert_eq!(calls(body), None, "{body}");
         }
         assert_eq!(calls(&format!("[{}{one}]", format!("{one},").repeat(MOST_CALLS))), None);
+        let with = |query| json_calls(&Message { query: Some(query), ..message("application/json", one) });
+        for query in ["method=x", "a=1&%20Method[]=x", "m%65thod", "+method%00=x", "a=%zz"] {
+            assert_eq!(with(query), None, "{query}");
+        }
+        assert_eq!(with("methods=x&_method=y&a=method").unwrap(), ["crm.get"]);
         assert_eq!(json_calls(&message("text/plain", one)), None);
         assert_eq!(json_calls(&Message { method: &Method::GET, ..message("application/json", one) }), None);
     }

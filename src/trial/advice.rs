@@ -40,6 +40,9 @@ pub fn advice(court: &Court, question: &Question<'_>, judgement: &Judgement) -> 
 
 impl Walk<'_> {
     fn refused(&self, denial: Denial) -> Vec<String> {
+        if let Some(advice) = self.hidden_advice(denial) {
+            return vec![advice];
+        }
         let id = self.holder().map_or("", |holder| holder.key.id.as_str());
         match denial {
             Denial::ScopeMissing => self.scope(),

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Uri, header};
 
 use crate::clock::{ManualClock, Now, WallTime};
@@ -52,7 +51,7 @@ struct StandIn {
 pub struct Question<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The path, and a query if there is one.
+    /// As on a request line: the path, and a query if there is one.
     pub target: &'a str,
     /// What it presents.
     pub asker: Asker<'a>,
@@ -62,6 +61,24 @@ pub struct Question<'a> {
     pub at: WallTime,
     /// Its body; `None` where it is not known.
     pub body: Option<Body<'a>>,
+}
+
+impl<'a> Question<'a> {
+    /// The path: of an absolute form, what follows the host.
+    pub fn path(&self) -> &'a str {
+        let whole = self.target.split('?').next().unwrap_or_default();
+        match whole.split_once("://") {
+            Some((_, rest)) if !whole.starts_with('/') => {
+                rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+            }
+            Some(_) | None => whole,
+        }
+    }
+
+    /// What follows `?`.
+    pub fn query(&self) -> Option<&'a str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
 }
 
 /// Who asks.
@@ -234,14 +251,16 @@ impl Court {
     }
 
     fn parts(&self, question: &Question<'_>) -> Option<Parts> {
-        // As a request line is read: no scheme, no authority.
-        let uri = Uri::from(
-            question.target.parse::<PathAndQuery>().ok().filter(|_| question.target.starts_with('/'))?,
-        );
+        // As a request line is read: a path, `*`, or an absolute form, whose host is the request's.
+        let uri: Uri = question.target.parse().ok()?;
+        let host = match uri.authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).ok()?,
+            None => HOST,
+        };
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = question.method.clone();
         parts.uri = uri;
-        parts.headers.insert(header::HOST, HOST);
+        parts.headers.insert(header::HOST, host);
         if let Some((name, value)) =
             self.credential(question.asker).and_then(|text| self.places.present(text))
         {

@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod court;
+mod hidden;
 pub mod replay;
 pub mod shape;
 pub mod step;

@@ -222,6 +222,9 @@ impl<'c> Replay<'c> {
         }
         match (before, now) {
             (Before::Allowed, Some(reason)) => Ok(Some((Change::NewlyRefused, reason))),
+            (Before::Refused(reason), None) if self.is_by_query(reason, &method, target) => {
+                Err(Unjudged::Head)
+            }
             (Before::Refused(reason), None) => Ok(Some((Change::NewlyAllowed, reason))),
             // The gate's own list refused it, and its key is not in the log.
             (Before::Refused(reason), Some(now))
@@ -231,6 +234,13 @@ impl<'c> Replay<'c> {
             }
             (Before::Allowed, None) | (Before::Refused(_), Some(_)) => Ok(None),
         }
+    }
+
+    /// True where the query may have been what was refused: it may name no field that the reply hides.
+    fn is_by_query(&self, reason: &str, method: &Method, path: &str) -> bool {
+        let denials = [Denial::ScopeNever, Denial::ScopeUnread];
+        denials.iter().any(|denial| denial.reason() == reason)
+            && self.court.gate().blanks.hidden_from(method, path).is_some()
     }
 
     fn count(&mut self, record: &Record<'_>, change: Change, reason: &str) {

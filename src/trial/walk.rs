@@ -5,6 +5,7 @@
 use http::Method;
 
 use super::court::{Asker, Court, Judgement, Missing, Question, Verdict, Whose};
+use super::hidden::HiddenRefusal;
 use super::step::{Finding, Name, Step, decided_at};
 use crate::clock::WallTime;
 use crate::denial::{Denial, Observed};
@@ -13,7 +14,7 @@ use crate::keys::key::{Mode, Standing};
 use crate::keys::set::Holder;
 use crate::outcome::Caller;
 use crate::policy::allowlist::Allowlist;
-use crate::policy::scope::{Coverage, Rule, ScopeName};
+use crate::policy::scope::{Coverage, Covered, Rule, ScopeName};
 
 /// Most networks of a list that are named.
 const MOST_NAMED: usize = 8;
@@ -41,7 +42,7 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn path(&self) -> &'a str {
-        self.question.target.split('?').next().unwrap_or_default()
+        self.question.path()
     }
 
     pub(super) fn webhook(&self) -> Option<&'a Webhook> {
@@ -64,7 +65,7 @@ impl<'a> Walk<'a> {
             &[Request, Route, Address, Method, Proof]
         } else if route.is_some_and(|route| route.access == Access::Public) {
             &[Request, Route, Address]
-        } else if self.needs_body() {
+        } else if self.needs_body() || self.hides_by_body() {
             &[Request, Route, Address, Credential, Key, Rate, KeyAddress, Scope, Body]
         } else {
             &[Request, Route, Address, Credential, Key, Rate, KeyAddress, Scope]
@@ -82,6 +83,8 @@ impl<'a> Walk<'a> {
             Name::KeyAddress
         } else if denial == Denial::ScopeMissing && self.needs_body() {
             Name::Body
+        } else if let Some(refusal) = self.hidden_refusal() {
+            refusal.at
         } else {
             at
         })
@@ -98,10 +101,13 @@ impl<'a> Walk<'a> {
 
     /// True where the key's scopes leave it to the body.
     pub(super) fn needs_body(&self) -> bool {
-        let Some(holder) = self.holder() else { return false };
-        let scopes = &self.court.gate().scopes;
-        let coverage = scopes.covering(&holder.key.scopes, self.question.method, self.path());
-        matches!(coverage, Coverage::NeedsBody)
+        matches!(self.coverage(), Some(Coverage::NeedsBody))
+    }
+
+    /// What method and path grant to the key.
+    fn coverage(&self) -> Option<Coverage<'a>> {
+        let holder = self.holder()?;
+        Some(self.court.gate().scopes.covering(&holder.key.scopes, self.question.method, self.path()))
     }
 
     fn finding(&self, name: Name, last: Option<Name>) -> Finding {
@@ -113,8 +119,12 @@ impl<'a> Walk<'a> {
             Some(Observed::Rate) | None => None,
         };
         let is_open = self.judgement.verdict == Verdict::Open(Missing::Body);
+        let is_waived = matches!(self.coverage(), Some(Coverage::Uncovered));
         if last == Some(name) {
             Finding::Refused
+        } else if name == Name::Scope && is_waived {
+            // Only for a key that is observed does anything come after that.
+            Finding::Observed
         } else if observed == Some(name) {
             Finding::Observed
         } else if matches!(name, Name::Rate | Name::Proof) || (name == Name::Body && is_open) {
@@ -248,10 +258,13 @@ impl<'a> Walk<'a> {
         {
             return format!("'{rule}' is closed to every key");
         }
+        if let Some(HiddenRefusal { at: Name::Scope, why }) = self.hidden_refusal() {
+            return why;
+        }
         if self.needs_body() {
             return "its scopes leave it to what the body asks for".to_owned();
         }
-        if let Verdict::Allowed { scope: Some(scope), .. } = &self.judgement.verdict
+        if let Some(Coverage::Covered(Covered { scope, .. })) = self.coverage()
             && let Some((_, rule)) = self.rules().into_iter().find(|(name, _)| *name == scope)
         {
             return format!("'{rule}' of the scope '{}' covers it", scope.as_str());
@@ -274,6 +287,17 @@ impl<'a> Walk<'a> {
     }
 
     fn by_body(&self, finding: Finding) -> String {
+        if let Some(HiddenRefusal { at: Name::Body, why }) = self.hidden_refusal() {
+            return why;
+        }
+        match self.by_hidden(finding) {
+            Some(hidden) if !self.needs_body() => hidden,
+            Some(hidden) => format!("{}; {hidden}", self.by_operation(finding)),
+            None => self.by_operation(finding),
+        }
+    }
+
+    fn by_operation(&self, finding: Finding) -> String {
         let rules: Vec<String> = self
             .rules()
             .into_iter()

@@ -63,8 +63,8 @@ impl World {
     }
 }
 
-const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
-const PATHS: [&str; 9] = [
+const METHODS: [&str; 5] = ["GET", "HEAD", "POST", "DELETE", "OPTIONS"];
+const PATHS: [&str; 12] = [
     "/api/tickets/7",
     "/api/v1/profile",
     "/api/open",
@@ -74,6 +74,9 @@ const PATHS: [&str; 9] = [
     "/login/form",
     "/elsewhere",
     "/api/v1/Profile.json?x=1",
+    "*",
+    "http://crm.example/api/tickets/7?a=1",
+    "http://crm.example",
 ];
 const ADDRESSES: [&str; 4] = ["203.0.113.9", "198.51.100.1", "192.0.2.1", "2001:db8::1"];
 
@@ -272,4 +275,110 @@ fn bodies_closed_paths_and_webhooks() {
     assert_eq!((&far["reason"], step(&far, "address").0), (&"address".into(), "refused"));
     assert!(far["advice"][0].as_str().unwrap().contains("webhook 'bot'"), "{far}");
     assert_eq!(step(&explain(&["PUT", "/bot", "--from", "192.0.2.7"]), "method").0, "refused");
+}
+
+const PACK: &str = r#"
+name = "own"
+version = "1"
+[scopes.all]
+allow = ["ANY /api/**"]
+[scopes.query]
+allow = ["POST /api/me jsonrpc:get"]
+[[blank]]
+replies_to = ["GET,POST /api/me/**"]
+fields = ["access_token", "pin"]
+"#;
+
+/// Whose key, what is asked, the reason of a refusal, and of two steps the name, the verdict and a part of its words.
+type Case<'a> = (&'a str, &'a [&'a str], Option<&'a str>, [(&'a str, &'a str, &'a str); 2]);
+
+#[test]
+fn hidden_fields_are_named() {
+    let keys = block("k", "scopes = [\"all\"]")
+        + &block("watched", "scopes = []\nmode = \"observe\"")
+        + &block("q", "scopes = [\"query\"]");
+    let office = Office::with(&keys);
+    let config = office.path("sidelock.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[keys]", "crm_file = \"own.toml\"\n[keys]")).unwrap();
+    std::fs::write(office.path("own.toml"), PACK).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(office.path(name), text).unwrap();
+    write("form", "sort=id");
+    write("plain.json", "{\"sort\":\"id\",\"method\":\"get\"}");
+    write("bad.json", "{\"sort\":\"access_\\u0074oken\"}");
+    let form = ["--body", "form", "--content-type", "application/x-www-form-urlencoded"];
+    let (plain, bad) = (["--body", "plain.json"], ["--body", "bad.json"]);
+    let rule = "'ANY /api/**' of the scope 'all' covers it";
+    let cases: [Case<'_>; 9] = [
+        (
+            "k",
+            &["GET", "/api/me?sort=access_token"],
+            Some("scope_never"),
+            [("scope", "refused", "its query names 'access_token'"), ("key", "passed", "")],
+        ),
+        ("k", &["GET", "/api/me?sort=id"], None, [("scope", "passed", rule), ("key", "passed", "")]),
+        (
+            "k",
+            &["GET", "/api/me?sort=%ff"],
+            Some("scope_unread"),
+            [("scope", "refused", "its query cannot be read"), ("key", "passed", "")],
+        ),
+        (
+            "k",
+            &["POST", "/api/me"],
+            None,
+            [("scope", "passed", rule), ("body", "not_judged", "hide: access_token, pin")],
+        ),
+        (
+            "k",
+            &[&["POST", "/api/me"], &form[..]].concat(),
+            Some("scope_unread"),
+            [("scope", "passed", rule), ("body", "refused", "its body cannot be read")],
+        ),
+        (
+            "k",
+            &[&["POST", "/api/me"], &bad[..]].concat(),
+            Some("scope_never"),
+            [("scope", "passed", rule), ("body", "refused", "its body names 'access_token'")],
+        ),
+        (
+            "k",
+            &[&["POST", "/api/me"], &plain[..]].concat(),
+            None,
+            [("scope", "passed", rule), ("body", "passed", "it names nothing")],
+        ),
+        (
+            "watched",
+            &[&["POST", "/api/me"], &bad[..]].concat(),
+            Some("scope_never"),
+            [("scope", "observed", "it has no scopes"), ("body", "refused", "its body names 'access_token'")],
+        ),
+        (
+            "q",
+            &["POST", "/api/me"],
+            None,
+            [
+                ("scope", "passed", "leave it to what the body asks for"),
+                ("body", "not_judged", "'POST /api/me jsonrpc:get' of the scope 'query'; it must be JSON"),
+            ],
+        ),
+    ];
+    for (key, args, reason, steps) in cases {
+        let told = office.json(&[&["explain", "--key", key], args].concat());
+        assert_eq!(told["reason"].as_str(), reason, "{told}");
+        for (name, verdict, by) in steps {
+            let found = step(&told, name);
+            assert_eq!(found.0, verdict, "{name} {told}");
+            assert!(found.1.contains(by), "{by}: {told}");
+        }
+        let all = told["steps"].as_array().unwrap();
+        let refusals = all.iter().filter(|step| step["verdict"] == "refused").count();
+        assert_eq!(refusals, usize::from(reason.is_some()), "{told}");
+        let advice = told["advice"].to_string();
+        match reason {
+            Some("scope_never") => assert!(advice.contains("leave the field out"), "{told}"),
+            Some(_) => assert!(advice.contains("no key may send another"), "{told}"),
+            None => {}
+        }
+    }
 }

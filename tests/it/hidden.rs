@@ -206,6 +206,9 @@ fn a_request_may_not_name_what_is_hidden() {
         ("/api/me", r#"{"query":"{ me { x: access_token } }"}"#, "never-allowed"),
         ("/api/me", r#"{"query":"{ me { x: \u0061ccess_token } }"}"#, "never-allowed"),
         ("/api/me?order=Access_Token%20asc", "{}", "never-allowed"),
+        ("/api/me", r#"{"variables":"{\"by\":\"access_\\u0074oken\"}"}"#, "never-allowed"),
+        ("/api/me?q%5Baccess_token_start%5D=a", "{}", "never-allowed"),
+        ("/api/me?where=%7B%22by%22:%22%5Cu0061ccess_token%22%7D", "{}", "never-allowed"),
         ("/api/me", "access_token", "body-unread"),
     ] {
         let refused = gateway.post(path, &json, body);

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use sidelock::config::pack::{KNOWN, known_source, parse};
+use sidelock::policy::blank::Blanks;
 use sidelock::policy::never::Never;
 use sidelock::policy::operation::Message;
 use sidelock::policy::pack::Pack;
@@ -124,6 +125,42 @@ fn each_rule_is_shown_by_a_route() {
         }
     }
     assert!(idle.is_empty(), "{}", idle.join("\n"));
+}
+
+/// A request that names what the pack hides there, with whatever the CRM makes of it.
+#[test]
+fn what_is_hidden_cannot_be_asked_for() {
+    let post = |name, path, body| (name, Method::POST, path, None, body);
+    let get = |name, path, query| (name, Method::GET, path, Some(query), "");
+    for (name, method, path, query, body) in [
+        get("chatwoot", "/api/v1/accounts/3/inboxes", "sort=hmac_token"),
+        get("chatwoot", "/api/v1/accounts/3/contacts/5/contactable_inboxes", "sort=Auth_Token"),
+        get("chatwoot", "/api/v1/accounts/3/contacts/5/contactable_inboxes.json", "q=account_sid"),
+        get(
+            "espocrm",
+            "/api/v1/Email",
+            "searchParams=%7B%22where%22:%5B%7B%22attribute%22:%22%5Cu0073mtpPassword%22%7D%5D%7D",
+        ),
+        get("zammad", "/api/v1/users", "sort_by=password"),
+        post("odoo", "/json/2/res.partner/search", r#"{"domain":[["signup_token","=like","a%"]]}"#),
+        post("odoo", "/json/2/res.partner/search_count", r#"{"domain":[["signup_token","=like","a%"]]}"#),
+        post("odoo", "/json/2/res.partner/fields_get", r#"{"allfields":["signup_url"]}"#),
+        post(
+            "odoo",
+            "/json/2/crm.lead/search_read",
+            r#"{"domain":[["partner_id.signup_token","like","a"]]}"#,
+        ),
+        post("odoo", "/json/2/mail.message/read", r#"{"fields":["access_token"]}"#),
+        post("odoo", "/json/2/helpdesk.ticket/read_group", r#"{"groupby":["access_token"]}"#),
+        post("odoo", "/json/2/crm.lead/formatted_read_group", r#"{"groupby":["partner_id.signup_url"]}"#),
+        post("twenty", "/graphql", r#"{"query":"{a}","variables":"{\"by\":\"\\u0061ccessToken\"}"}"#),
+    ] {
+        let hidden = Blanks::new(&pack(name).blank).hidden_from(&method, path);
+        let hidden = hidden.unwrap_or_else(|| panic!("{name} hides nothing at {path}"));
+        let content_type = Some("application/json");
+        let message = Message { method: &method, query, content_type, body: body.as_bytes() };
+        assert!(matches!(hidden.named_by(&message), Ok(Some(_))), "{name} {path} {query:?} {body}");
+    }
 }
 
 /// What a role is for: reading changes nothing, and neither role takes data away in bulk.

@@ -232,3 +232,24 @@ fn a_past_request_that_is_not_there_or_cannot_be_asked() {
     assert!(text.contains("at the time of the request: allowed by the scope read"), "{text}");
     assert_eq!(office.run(&["explain", "GET", "/", "--request-id", "x"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_query_that_was_refused_for_a_hidden_field_is_not_guessed() {
+    let log = [
+        denied(get(0, "k", "/api/me"), 403, "scope_never"),
+        denied(get(1, "k", "/api/me/7"), 403, "scope_unread"),
+        // Closed then, and open now; nothing is hidden there.
+        denied(get(2, "k", "/api/x"), 403, "scope_never"),
+        denied(get(3, "k", "/api/me"), 403, "scope"),
+        get(4, "k", "/api/me"),
+    ];
+    let office = office(&block("k", "scopes = [\"read\"]"), &log);
+    let pack = "name = \"own\"\nversion = \"1\"\n[scopes.own]\nallow = [\"GET /api/me\"]\n[[blank]]\nreplies_to = [\"GET /api/me/**\"]\nfields = [\"access_token\"]\n";
+    std::fs::write(office.path("own.toml"), pack).unwrap();
+    let config = std::fs::read_to_string(office.path("sidelock.toml")).unwrap();
+    let config = config.replace("[keys]", "crm_file = \"own.toml\"\n[keys]");
+    std::fs::write(office.path("sidelock.toml"), config).unwrap();
+    let replayed = &office.json(&["check", "--replay", "all"])["replay"];
+    assert_eq!(groups(replayed, "newly_allowed"), ["1 k GET /api/x scope_never", "1 k GET /api/me scope"]);
+    assert_eq!((&replayed["not_judged"]["head"], &replayed["same"]), (&2.into(), &1.into()), "{replayed}");
+}
