@@ -309,7 +309,7 @@ fn hidden_fields_are_named() {
     let form = ["--body", "form", "--content-type", "application/x-www-form-urlencoded"];
     let (plain, bad) = (["--body", "plain.json"], ["--body", "bad.json"]);
     let rule = "'ANY /api/**' of the scope 'all' covers it";
-    let cases: [Case; 9] = [
+    let cases: [Case<'_>; 9] = [
         (
             "k",
             &["GET", "/api/me?sort=access_token"],
