@@ -102,7 +102,7 @@ impl Denial {
             Self::ScopeMissing => "Ask for a key with a scope that covers this method, path and operation.",
             Self::ScopeNever => "Log in to the service itself for this; no scope covers it, and no key will.",
             Self::ScopeUnread => {
-                "Send a body of plain JSON without a content coding. Where answers hide fields, no key may send another."
+                "Send a body of plain JSON without a content coding. Others need a key for all of the path, and pass with none where answers hide fields."
             }
             Self::RateLimited(_) => "Wait as long as Retry-After says, and spread requests out.",
             Self::BodyTooLarge => "Send less at once.",

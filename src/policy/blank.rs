@@ -17,6 +17,9 @@ use crate::credential::webhook::json;
 /// Most strings within strings that are looked into.
 const MOST_LAYERS: usize = 8;
 
+/// Most hexadecimal digits of a character, zeros before them aside.
+const MOST_DIGITS: usize = 8;
+
 /// Fields that replies to some requests must not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blank {
@@ -199,10 +202,15 @@ fn without_escapes(text: &str) -> String {
 fn escaped(unit: &str) -> Option<(char, &str)> {
     let unit = unit.strip_prefix('u')?;
     let (digits, behind) = match unit.strip_prefix('{') {
-        Some(unit) => unit.split_once('}')?,
+        Some(unit) => {
+            // Near, or each of many that do not end would be looked for to the end of the text.
+            let unit = unit.trim_start_matches('0');
+            let end = unit.bytes().take(MOST_DIGITS + 1).position(|byte| byte == b'}')?;
+            (unit.get(..end)?, unit.get(end + 1..)?)
+        }
         None => unit.split_at_checked(4)?,
     };
-    let code = u32::from_str_radix(digits, 16).ok()?;
+    let code = if digits.is_empty() { 0 } else { u32::from_str_radix(digits, 16).ok()? };
     Some((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), behind))
 }
 
@@ -275,6 +283,7 @@ mod tests {
             r#"{"variables":"{\"x\":\"{\\\"by\\\":\\\"\\\\u0061ccessToken\\\"}\"}"}"#,
             r#"{"a":"\\u005cu0061ccessToken"}"#,
             r#"{"a":"access\\u{54}oken"}"#,
+            r#"{"a":"\\u{access\\u{0000000000054}oken"}"#,
             r#"{"a":"access\\\\u0054oken"}"#,
             r#"{"a":"access\\Token"}"#,
             r#"{"query":"{ a { myAccessToken } }"}"#,
