@@ -116,7 +116,11 @@ impl<'r, 's> Section<'r, 's> {
 
     /// The value of `key`, if there is one.
     pub fn get(&self, key: &'static str) -> Option<Value<'r, 's>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        drop(asked);
         let value = self.table?.get(key)?;
         Some(Value { reading: self.reading, value })
     }

@@ -10,6 +10,7 @@ mod lenience;
 mod operation;
 mod refusing;
 mod repeated;
+mod routes;
 mod trail;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use operation::Permit;
 pub use operation::UnreadCall;
 pub use refusing::Banning;
 use repeated::{contains, holding};
+pub use routes::{Access, Route, Routes};
 pub use trail::Trail;
 
 use crate::client_addr::ClientAddr;
@@ -42,7 +44,7 @@ use crate::networks::Networks;
 use crate::outcome::{Caller, RouteStats};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::blank::Blanks;
-use crate::policy::path::{PathPattern, unescaped};
+use crate::policy::path::unescaped;
 use crate::policy::scope::Scopes;
 use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::request_head::{self, Head};
@@ -65,7 +67,7 @@ pub struct Gate {
     /// Webhooks by their exact path.
     pub webhooks: Vec<Arc<Webhook>>,
     /// Routes that were written down, first match wins; every other path needs a key.
-    pub routes: Vec<Route>,
+    pub routes: Routes,
     /// Where what is not written down goes.
     pub api: Arc<RouteStats>,
     /// The label of requests that were refused before they had a route.
@@ -91,26 +93,6 @@ pub enum PresentedKey {
     Removed,
     /// Left in: the keys are the CRM's own.
     Forwarded,
-}
-
-/// A path that was written down.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Which paths.
-    pub pattern: PathPattern,
-    /// Who may use it.
-    pub access: Access,
-    /// Its record.
-    pub stats: Arc<RouteStats>,
-}
-
-/// Who may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Everyone: the CRM has its own login there.
-    Public,
-    /// Holders of keys, by scope.
-    Key,
 }
 
 /// What the head of a request tells.
@@ -213,8 +195,8 @@ impl Gate {
 
     /// The route that was written down for a path that is no webhook's.
     pub fn route_of(&self, path: &str) -> Option<&Route> {
-        let route = self.routes.iter().find(|route| route.pattern.matches(path))?;
-        Some(route).filter(|route| route.access == Access::Key || !self.is_closed(route, path))
+        let (route, above) = self.routes.first(path)?;
+        Some(route).filter(|route| route.access == Access::Key || !self.is_closed(route, above, path))
     }
 
     fn route(&self, path: &str, trail: &mut Trail) -> Destination {
@@ -239,11 +221,10 @@ impl Gate {
 
     /// True where a public route would lead past a webhook's proof, or past a route above it that needs a key and is spelled
     /// with escapes here.
-    fn is_closed(&self, route: &Route, path: &str) -> bool {
+    fn is_closed(&self, route: &Route, above: &[Route], path: &str) -> bool {
         let needs_key =
             |above: &Route| above.access == Access::Key && above.pattern.matches(&unescaped(path));
-        let above = self.routes.iter().take_while(|above| !std::ptr::eq(*above, route));
-        (path.contains('%') && above.into_iter().any(needs_key))
+        (path.contains('%') && above.iter().any(needs_key))
             || (!route.pattern.is_literal() && self.webhooks.iter().any(|webhook| webhook.is_behind(path)))
     }
 

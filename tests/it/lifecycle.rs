@@ -78,6 +78,14 @@ fn a_pasted_key_names_itself_and_is_never_repeated() {
 }
 
 #[test]
+fn a_key_for_ever_can_be_rotated() {
+    let block = TestKey::new(&["read"], "created = 2020-01-01T00:00:00Z\nexpires = 9999-01-01T00:00:00Z");
+    let office = Office::with(&block.block);
+    office.done(&["keys", "rotate", &block.id]);
+    assert!(office.keys().contains("expires = 9999-12-30T22:00:00Z"), "{}", office.keys());
+}
+
+#[test]
 fn the_first_key_makes_the_file() {
     let office = Office::with("");
     std::fs::remove_file(office.path("keys.toml")).unwrap();

@@ -17,6 +17,9 @@ use crate::policy::crm_credential::CredentialNames;
 use crate::policy::pack::Pack;
 use crate::policy::scope::{ScopeName, Scopes};
 
+/// 9999-12-30T22:00:00Z, the last moment that is written and read back with four digits of year in every time zone.
+pub(super) const LAST: WallTime = WallTime::from_unix_secs(253_402_207_200);
+
 /// When a key stops working: a time from now, or a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
@@ -108,9 +111,7 @@ impl Expiry {
             Self::In(span) => now.after(span),
             Self::On(moment) => moment,
         };
-        // What cannot be written as a date with four digits of year cannot be read back either.
-        let last = WallTime::from_unix_secs(253_402_300_799);
-        if moment > now && moment <= last {
+        if moment > now && moment <= LAST {
             Ok(moment)
         } else {
             Err(Failure::Failed("the expiry must lie ahead, and before the year 10000".to_owned()))

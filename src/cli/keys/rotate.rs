@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::Failure;
 use super::super::terminal::roughly;
-use super::arguments::{Expiry, Overlap};
+use super::arguments::{Expiry, LAST, Overlap};
 use super::handing::Output;
 use super::{Bench, Conclusion, Format, view};
 use crate::clock::WallTime;
@@ -132,7 +132,7 @@ fn new_expiry(key: &Key, typed: Option<Expiry>, now: WallTime) -> Result<Option<
     let Some(expires) = key.expires else { return Ok(None) };
     let lifetime = key.secret_made().map_or(USUAL, |made| expires.since(made));
     // A moment that was set by hand and lies further ahead stays.
-    Ok(Some(now.after(lifetime).max(expires)))
+    Ok(Some(now.after(lifetime).max(expires).min(LAST)))
 }
 
 fn finish(bench: &Bench, at: usize, key: &Key, opts: &Opts) -> Result<(), Failure> {
