@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::outcome::RouteStats;
 use crate::policy::path::{PathPattern, PathTree};
 
+/// So many are read from the top more quickly than by the tree.
+const FEW: usize = 8;
+
 /// A path that was written down.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -36,8 +39,13 @@ pub struct Routes {
 impl Routes {
     /// The first route that covers `path`, and those above it.
     pub fn first(&self, path: &str) -> Option<(&Route, &[Route])> {
-        let mut first = usize::MAX;
-        self.tree.each(path, &mut |at| first = first.min(*at));
+        let first = if self.in_order.len() <= FEW {
+            self.in_order.iter().position(|route| route.pattern.matches(path))?
+        } else {
+            let mut first = usize::MAX;
+            self.tree.each(path, &mut |at| first = first.min(*at));
+            first
+        };
         Some((self.in_order.get(first)?, self.in_order.get(..first)?))
     }
 
@@ -68,7 +76,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_first_in_order_has_the_path(
-            patterns in prop::collection::vec("/(a|b|\\*)(/(a|b|\\*)){0,2}(/\\*\\*)?", 0..12),
+            patterns in prop::collection::vec("/(a|b|\\*)(/(a|b|\\*)){0,2}(/\\*\\*)?", 0..24),
             path in "(/(a|b|c)){1,4}/?",
         ) {
             let seconds = || Histogram::with_opts(HistogramOpts::new("s", "s")).unwrap();
