@@ -1,6 +1,6 @@
 //! HTTP/2 from clients who mean no good: every flood ends, and takes nothing along.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::crm::Crm;
 use crate::support::eventually;
@@ -37,12 +37,15 @@ fn a_flood_of_resets_ends_the_connection() {
         let gateway = start(&crm, &key, "");
         let (mut frames, fields) = (Frames::open(gateway.second()), asking(&key));
         let cut = (0..1_000_u32).position(|at| {
-            let stream = at * 2 + 1;
+            let (stream, before) = (at * 2 + 1, crm.seen.count());
             let sent = frames.send(HEADERS, END_STREAM | END_HEADERS, stream, &fields);
             if patient && sent {
-                let seen = || crm.seen.count() > at as usize;
-                let is_cut = || gateway.metric("sidelock_connections") == 0.0;
-                eventually("the CRM has it, or it is over", || (seen() || is_cut()).then_some(()));
+                let is_over = || crm.seen.count() > before || gateway.metric("sidelock_connections") == 0.0;
+                // Not for ever: a request that was answered without the CRM is one of the flood too.
+                let deadline = Instant::now() + Duration::from_secs(1);
+                while !is_over() && Instant::now() < deadline {
+                    std::thread::park_timeout(Duration::from_millis(2));
+                }
             }
             !(sent && frames.send(RESET, 0, stream, &[0, 0, 0, 8]))
         });
@@ -54,7 +57,7 @@ fn a_flood_of_resets_ends_the_connection() {
     let at_once = flood(false);
     assert!(at_once < 300, "{at_once}");
     let one_by_one = flood(true);
-    assert!((200..210).contains(&one_by_one), "{one_by_one}");
+    assert!((190..210).contains(&one_by_one), "{one_by_one}");
 }
 
 /// `MadeYouReset` (CVE-2025-8671): the client makes the server take back what was asked for.
