@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::keys::find_key;
+use super::keys::{find_key, is_secret};
 use super::{Failure, say, show, tally};
 use crate::access_log::Destination;
 use crate::config::environment::Environment;
@@ -79,7 +79,7 @@ impl Place {
         let is_title = self.keys.iter().any(|key| key.title.as_str() == named);
         match find_key(&self.keys, named) {
             Ok((_, key)) => Ok(key.id.as_str().to_owned()),
-            Err(unknown) if !is_title && KeyId::new(named).is_some() => {
+            Err(unknown) if !is_title && !is_secret(named) && KeyId::new(named).is_some() => {
                 say(&format!("{unknown} (looked for as the id of one that is gone)"));
                 Ok(named.to_owned())
             }

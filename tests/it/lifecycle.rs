@@ -60,6 +60,8 @@ fn a_pasted_key_names_itself_and_is_never_repeated() {
     let (id, key) = create(&office, "First", &[]);
     assert_eq!(office.json(&["keys", "show", &key])["id"], id.as_str());
     let cut = &key[..key.len() - 1];
+    std::fs::create_dir_all(office.path("state")).unwrap();
+    std::fs::write(office.path("state/access.ndjson"), "").unwrap();
     for args in [
         &["keys", "show", cut][..],
         &["keys", "revoke", cut, "--reason", "leak"],
@@ -67,6 +69,8 @@ fn a_pasted_key_names_itself_and_is_never_repeated() {
         &["keys", "revoke", &id, "--reason", &key],
         &["keys", "edit", &id, "--note", &format!("was {key}")],
         &["explain", "GET", "/api/x", "--key", cut],
+        &["report", "--key", cut],
+        &["log", "--key", cut],
     ] {
         let output = office.run(args);
         let told = said(&output) + &String::from_utf8_lossy(&output.stdout);

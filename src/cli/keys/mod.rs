@@ -175,7 +175,7 @@ pub(super) fn find_key<'k>(keys: &'k [Key], named: &str) -> Result<(usize, &'k K
 }
 
 /// True for what looks like a key of ours, whole or mistyped: it is repeated nowhere.
-fn is_secret(text: &str) -> bool {
+pub(super) fn is_secret(text: &str) -> bool {
     const FEWEST: usize = 20;
     text.split_whitespace().any(|word| word.starts_with(api_key::PREFIX) && word.len() >= FEWEST)
 }
