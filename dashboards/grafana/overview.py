@@ -57,8 +57,8 @@ TIME = [
 
 GATEWAY = [
     Row("The gateway"),
-    Panel("Under way", "Requests between head and last byte, and open connections of clients.", "none",
-          [(f"sum by (instance) (sidelock_in_flight{{{OWN}}})", "requests, {{instance}}"), (f"sum by (instance) (sidelock_connections{{{OWN}}})", "connections, {{instance}}")]),
+    Panel("Under way", "Requests between head and last byte, and open connections of clients, with those of them that wait for a request.", "none",
+          [(f"sum by (instance) (sidelock_in_flight{{{OWN}}})", "requests, {{instance}}"), (f"sum by (instance) (sidelock_connections{{{OWN}}})", "connections, {{instance}}"), (f"sum by (instance) (sidelock_idle_connections{{{OWN}}})", "of them idle, {{instance}}")]),
     Panel("Connections to the CRM", "Those that carry a request, and those that wait for one.", "none",
           [(f"sum by (state) (sidelock_upstream_connections{{{OWN}}})", "{{state}}")]),
     Panel("Turned away and lost", "Connections refused because of a limit, and lines of the access log that could not be written, a second. Both should be zero.", "cps",

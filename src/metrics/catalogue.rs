@@ -229,6 +229,8 @@ families! {
     UPSTREAM_CONNECTIONS = gauge("sidelock_upstream_connections", Count,
         "Connections to the CRM by state (active, idle).").by(&["state"]);
     CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now.");
+    IDLE_CONNECTIONS = gauge("sidelock_idle_connections", Count,
+        "Those of them over HTTP/1 that wait for a request, the first one or another.");
     CONNECTIONS_SHED = counter("sidelock_connections_shed_total",
         "Client connections refused because a limit was reached.");
     TLS_HANDSHAKES = counter("sidelock_tls_handshakes_total", "TLS handshakes with clients by result.").by(&["result"]);

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Client connections open now.
     pub connections: IntGauge,
+    /// Those of them that rest until a request begins.
+    pub idle_connections: IntGauge,
     /// Client connections closed at once because a limit was reached.
     pub connections_shed: IntCounter,
     /// Access log lines dropped because the queue was full.
@@ -113,6 +115,7 @@ impl Metrics {
             revocation: histogram(&catalogue::REVOCATION, &REVOCATION_SECONDS)?,
             in_flight: IntGauge::with_opts(opts(&catalogue::IN_FLIGHT))?,
             connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
+            idle_connections: IntGauge::with_opts(opts(&catalogue::IDLE_CONNECTIONS))?,
             connections_shed: IntCounter::with_opts(opts(&catalogue::CONNECTIONS_SHED))?,
             log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
             by_key,
@@ -130,7 +133,7 @@ impl Metrics {
         failures: Arc<Failures>,
         address_labels: AddressLabels,
     ) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 15] = [
+        let own: [Box<dyn Collector>; 16] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
             Box::new(self.overhead.clone()),
@@ -143,6 +146,7 @@ impl Metrics {
             Box::new(self.revocation.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.connections.clone()),
+            Box::new(self.idle_connections.clone()),
             Box::new(self.connections_shed.clone()),
             Box::new(self.log_lines_dropped.clone()),
             Box::new(self.by_key.clone()),

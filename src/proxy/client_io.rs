@@ -1,15 +1,18 @@
 //! A client's connection with deadlines: for a whole request head, between requests, and for a client that does not read.
+//! Between requests it can also be waited on without a buffer.
 //!
 //! The deadline for a head is one, not a time-out per read. Timers are touched only when a read or write must wait, and
 //! moved only when they fire, so that a busy connection pays next to nothing for them.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -27,13 +30,34 @@ pub struct Pace {
     deadline: AtomicU64,
     /// The last read ended within a message: with a request that has no body, that is the next head's beginning.
     open_end: AtomicBool,
+    /// The last request was read to its end.
+    read_through: AtomicBool,
+    /// Bytes of an answer wait for the client to read.
+    stuck: AtomicBool,
+    /// Nothing came for [`RESTS_AFTER`] since the last answer.
+    quiet: AtomicBool,
     head: Duration,
     keep_alive: Duration,
+}
+
+/// What [`Pace`] knows of the next deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    /// Then the connection may rest.
+    Rests,
+    /// Then it is over.
+    Ends,
 }
 
 const BUSY: u64 = u64::MAX;
 const BEGUN: u64 = u64::MAX - 1;
 const BETWEEN_REQUESTS: u64 = 1 << 63;
+
+/// How long a connection is kept at hand after an answer: long enough that one in use never pays for resting.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
+
+/// What a connection that rests reads at once; most heads are shorter.
+const FIRST_BYTES: usize = 1024;
 
 impl Pace {
     /// A connection that was just accepted: the first head is due.
@@ -41,7 +65,17 @@ impl Pace {
         let origin = clock.monotonic();
         let start = clock.instant(origin).into();
         let deadline = AtomicU64::new(millis(head));
-        Arc::new(Self { start, origin, deadline, open_end: AtomicBool::new(false), head, keep_alive })
+        Arc::new(Self {
+            start,
+            origin,
+            deadline,
+            open_end: AtomicBool::new(false),
+            read_through: AtomicBool::new(true),
+            stuck: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
+            head,
+            keep_alive,
+        })
     }
 
     /// A head is complete; `has_body` says that more belongs to it.
@@ -49,7 +83,28 @@ impl Pace {
         if has_body {
             self.open_end.store(false, Ordering::Relaxed);
         }
+        self.read_through.store(!has_body, Ordering::Relaxed);
+        self.quiet.store(false, Ordering::Relaxed);
         self.deadline.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// The body of the request was read to its end.
+    pub fn read_through(&self) {
+        self.read_through.store(true, Ordering::Relaxed);
+    }
+
+    /// True if nothing came for a while, and nothing is under way: the connection may rest.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
+    }
+
+    /// True if no request and no answer is under way, so that whoever speaks over the connection may be replaced.
+    pub fn is_between(&self) -> bool {
+        self.deadline.load(Ordering::Relaxed) != BUSY && self.is_clean()
+    }
+
+    fn is_clean(&self) -> bool {
+        self.read_through.load(Ordering::Relaxed) && !self.stuck.load(Ordering::Relaxed)
     }
 
     /// An answer was complete at `now`; the next head may take its time to begin.
@@ -71,19 +126,30 @@ impl Pace {
         }
         if deadline != BUSY && deadline & BETWEEN_REQUESTS != 0 {
             self.deadline.store(BEGUN, Ordering::Relaxed);
+            self.quiet.store(false, Ordering::Relaxed);
         }
     }
 
-    fn due(&self) -> Option<Instant> {
-        match self.deadline.load(Ordering::Relaxed) {
-            BUSY => None,
+    /// The moment until which silence is expected, and what it means beyond; `None` while a request is worked on.
+    fn due(&self) -> Option<(Instant, Silence)> {
+        let (due, beyond) = match self.deadline.load(Ordering::Relaxed) {
+            BUSY => return None,
             BEGUN => {
                 let due = millis(self.start.elapsed() + self.head);
                 self.deadline.store(due, Ordering::Relaxed);
-                Some(self.start + Duration::from_millis(due))
+                (due, Silence::Ends)
             }
-            packed => Some(self.start + Duration::from_millis(packed & !BETWEEN_REQUESTS)),
-        }
+            packed => {
+                let due = packed & !BETWEEN_REQUESTS;
+                let sooner = self.keep_alive.saturating_sub(RESTS_AFTER);
+                if packed != due && !sooner.is_zero() && self.is_clean() && !self.is_quiet() {
+                    (due.saturating_sub(millis(sooner)), Silence::Rests)
+                } else {
+                    (due, Silence::Ends)
+                }
+            }
+        };
+        Some((self.start + Duration::from_millis(due), beyond))
     }
 }
 
@@ -91,6 +157,8 @@ impl Pace {
 #[derive(Debug)]
 pub struct ClientIo<S> {
     stream: Waking<S>,
+    /// Read while the connection rested, and not yet by whoever speaks over it.
+    ahead: Bytes,
     pace: Arc<Pace>,
     write_idle: Duration,
     reading: Timer,
@@ -103,6 +171,7 @@ impl<S> ClientIo<S> {
     pub fn new(stream: S, pace: Arc<Pace>, write_idle: Duration) -> Self {
         Self {
             stream: Waking::new(stream, Arc::default(), Told::ByPolls),
+            ahead: Bytes::new(),
             pace,
             write_idle,
             reading: Timer::default(),
@@ -114,12 +183,34 @@ impl<S> ClientIo<S> {
     /// A write that got through clears the deadline; one that must wait sets it.
     fn watch_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.write_due = None;
+            if self.write_due.take().is_some() {
+                self.pace.stuck.store(false, Ordering::Relaxed);
+            }
             return written;
         }
+        self.pace.stuck.store(true, Ordering::Relaxed);
         let due = *self.write_due.get_or_insert_with(|| Instant::now() + self.write_idle);
         ready!(self.writing.poll(cx, due));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> ClientIo<S> {
+    /// Puts back what was read and belongs to the next request; as a copy, which does not keep the buffer that it was cut from.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(bytes);
+    }
+
+    /// Waits for a request to begin; false if the connection ends instead.
+    pub fn poll_first_bytes(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(true);
+        }
+        let mut bytes = [MaybeUninit::uninit(); FIRST_BYTES];
+        let mut buf = ReadBuf::uninit(&mut bytes);
+        let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut buf));
+        self.ahead = Bytes::copy_from_slice(buf.filled());
+        Poll::Ready(read.is_ok() && !self.ahead.is_empty())
     }
 }
 
@@ -130,6 +221,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let me = &mut *self;
+        if !me.ahead.is_empty() {
+            buf.put_slice(&me.ahead.split_to(me.ahead.len().min(buf.remaining())));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut me.stream).poll_read(cx, buf) {
             if buf.filled().len() > before {
@@ -137,11 +232,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
             }
             return Poll::Ready(read);
         }
-        let Some(due) = me.pace.due() else {
-            return Poll::Pending;
-        };
-        ready!(me.reading.poll_of_one_task(cx, due));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        while let Some((due, beyond)) = me.pace.due() {
+            ready!(me.reading.poll_of_one_task(cx, due));
+            match beyond {
+                Silence::Ends => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                Silence::Rests => me.pace.quiet.store(true, Ordering::Relaxed),
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -156,7 +254,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         let flushed = Pin::new(&mut me.stream).poll_flush(cx);
         // The last flush of an answer is the moment when the connection goes idle: hyper does not read again until
         // something wakes it, so its next deadline is set here.
-        if let Some(due) = me.pace.due()
+        if let Some((due, _)) = me.pace.due()
             && me.reading.poll_of_one_task(cx, due).is_ready()
         {
             cx.waker().wake_by_ref();

@@ -9,21 +9,17 @@ use std::task::Poll;
 use async_trait::async_trait;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use http_body::Body;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
-use super::client_io::{ClientIo, Pace};
 use super::greeting::{self, Greeted, Spoken};
 use super::lifeline::Lifeline;
-use super::peer::{Connected, Peer, Scheme, Way};
+use super::peer::{Scheme, Way};
 use super::proxy_protocol::Source;
-use super::{Proxy, exchange, http2};
+use super::{Proxy, http1, http2};
 use crate::client_addr::AddrGroup;
 use crate::config::{Listener, ProxyHeader, Timeouts};
 use crate::denial::{Ambiguity, Denial};
@@ -60,9 +56,6 @@ impl ServerApp for Accept {
     }
 }
 
-/// hyper's own limit lives on the stack; asking for it by number would allocate and fill per request.
-const HYPERS_FIELDS: usize = 100;
-
 async fn serve(proxy: Arc<Proxy>, stream: Stream) {
     let Some((at, from)) = proxy.fronts.find(&stream) else { return };
     let (timeouts, listener) = {
@@ -80,7 +73,7 @@ async fn serve(proxy: Arc<Proxy>, stream: Stream) {
     if !place.count(from) {
         return shed(&proxy, &listener, stream).await;
     }
-    speak_http1(proxy, stream, from, Way { scheme: Scheme::Http, certificate: None }, timeouts).await;
+    http1::speak(proxy, stream, from, Way { scheme: Scheme::Http, certificate: None }, timeouts).await;
 }
 
 /// True where HTTP/1 begins with the first byte.
@@ -118,48 +111,8 @@ async fn greet(
         return;
     };
     match spoken {
-        Spoken::One => speak_http1(proxy, stream, peer, way, timeouts).await,
+        Spoken::One => http1::speak(proxy, stream, peer, way, timeouts).await,
         Spoken::Two => http2::speak(proxy, stream, peer, way, timeouts).await,
-    }
-}
-
-async fn speak_http1<S>(proxy: Arc<Proxy>, stream: S, peer: IpAddr, way: Way, timeouts: Arc<Timeouts>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let peer = Arc::new(Connected { peer: Peer::new(peer), way, lifeline: proxy.lifelines.open() });
-    let end_of_life = Arc::clone(&peer);
-    let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
-    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
-    let service = {
-        let proxy = Arc::clone(&proxy);
-        service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            pace.busy(!request.body().is_end_stream());
-            exchange::run(&proxy, &peer, Some(Arc::clone(&pace)), request)
-        })
-    };
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .half_close(false)
-        .header_read_timeout(None)
-        .max_header_size(proxy.limits.head)
-        .max_buf_size(proxy.limits.head.max(64 * 1024));
-    if proxy.limits.fields != HYPERS_FIELDS {
-        builder.max_headers(proxy.limits.fields);
-    }
-    let connection = builder.serve_connection(io, service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = match until(connection.as_mut(), &end_of_life.lifeline, Some(&proxy.draining)).await {
-        Until::Draining => {
-            connection.as_mut().graceful_shutdown();
-            until(connection, &end_of_life.lifeline, None).await
-        }
-        ended @ (Until::Ended(_) | Until::Cut) => ended,
-    };
-    if let Until::Ended(Err(error)) = ended
-        && error.is_parse()
-    {
-        proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax));
     }
 }
 

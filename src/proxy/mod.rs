@@ -1,7 +1,7 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]; by which listener, [`front`]; TLS and
-//! PROXY headers, [`greeting`]; [`http2`]) → [`exchange`] (judge, forward,
+//! PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) → [`exchange`] (judge, forward,
 //! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
@@ -16,6 +16,7 @@ pub mod front;
 pub mod greeting;
 pub mod held;
 pub mod hiding;
+pub mod http1;
 pub mod http2;
 pub mod lifeline;
 pub mod line;

@@ -188,6 +188,9 @@ impl Drop for Record {
         // What comes next over this connection may be another key's.
         self.peer.lifeline.carry(None);
         if let Some(pace) = self.pace.take() {
+            if self.upload.as_ref().is_some_and(|upload| upload.is_whole()) {
+                pace.read_through();
+            }
             pace.idle(now);
         }
         self.proxy.metrics.in_flight.dec();

@@ -157,6 +157,8 @@ def idle(proxy: Process, key: str) -> dict[str, float]:
             source = (f"127.0.1.{1 + number // PER_ADDRESS}", 0)
             held.append(socket.create_connection(("127.0.0.1", proxy.port), timeout=30, source_address=source))
             ask(held[-1])
+        # Idle, not just between two requests: every gateway gets the time to notice.
+        time.sleep(5)
         within = proxy.resident()
     finally:
         for connection in held:

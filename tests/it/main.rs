@@ -45,6 +45,7 @@ mod records;
 mod reload;
 mod replay;
 mod report;
+mod rest;
 mod rotation;
 mod secrets;
 mod targets;
