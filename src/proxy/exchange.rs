@@ -68,9 +68,9 @@ pub fn run(
         judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
     record.set_path(&parts.uri);
     peer.lifeline.carry(judged.as_ref().ok().and_then(|_| record.trail.digest()));
-    let judged = judged.and_then(|judged| still_good(proxy, &live, &record, judged));
     let going = match judged {
         Err(denial) => Err(denial),
+        Ok(_) if is_over(proxy, &live, &record) => Err(Denial::CredentialRevoked),
         Ok(Judged::Unproved(unproved)) => {
             let (live, peer) = (Arc::clone(&live), Arc::clone(peer));
             let holding = Holding { unproved: *unproved, live, peer, parts, body };
@@ -88,22 +88,15 @@ pub fn run(
     }
 }
 
-/// Refuses a request whose key was revoked while it was judged: the connections that carried the key were looked for, and
-/// this one did not yet.
-fn still_good(
-    proxy: &Proxy,
-    judged_by: &Arc<Live>,
-    record: &Record,
-    judged: Judged,
-) -> Result<Judged, Denial> {
+/// True if the key was revoked while the request was judged: the connections that carried the key were looked for, and this one
+/// did not yet.
+fn is_over(proxy: &Proxy, judged_by: &Arc<Live>, record: &Record) -> bool {
     let live = proxy.live.load();
-    if Arc::ptr_eq(&live, judged_by) {
-        return Ok(judged);
-    }
-    match record.trail.digest().map(|digest| live.gate.keys.prove(&digest, proxy.clock.wall()).is_ok()) {
-        Some(true) | None => Ok(judged),
-        Some(false) => Err(Denial::CredentialRevoked),
-    }
+    !Arc::ptr_eq(&live, judged_by)
+        && record
+            .trail
+            .digest()
+            .is_some_and(|digest| live.gate.keys.prove(&digest, proxy.clock.wall()).is_err())
 }
 
 /// A body and what is known of its way.
