@@ -146,9 +146,7 @@ impl Sidelock {
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
         pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
-        pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
-        pingora.add_service(GenBackgroundService::new("health".to_owned(), rounds));
-        pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
+        add_background(&mut pingora, reloader, rounds, parts.telegram);
         let [door_file, pid_file] = [pass::FILE, PID].map(|name| server.state_dir.join(name));
         Ok(Self {
             server: pingora,
@@ -182,6 +180,13 @@ impl Sidelock {
         socket_files.into_iter().for_each(SocketFile::remove);
         drop(writer);
     }
+}
+
+/// What goes on beside requests.
+fn add_background(pingora: &mut Server, reloader: Reloader, rounds: Arc<Rounds>, telegram: Arc<Watch>) {
+    pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
+    pingora.add_service(GenBackgroundService::new("health".to_owned(), rounds));
+    pingora.add_service(GenBackgroundService::new("telegram".to_owned(), telegram));
 }
 
 /// What the services share.

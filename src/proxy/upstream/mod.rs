@@ -205,7 +205,7 @@ impl Upstream {
                 }
             }
         }
-        let none = || way.failed.unwrap_or(Denial::UpstreamDown(RetryAfter::from_wait(wait)));
+        let none = || way.failed.unwrap_or_else(|| Denial::UpstreamDown(RetryAfter::from_wait(wait)));
         best.map(|(_, choice)| choice).ok_or_else(none)
     }
 
