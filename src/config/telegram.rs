@@ -172,7 +172,7 @@ impl FromStr for ApiBase {
     type Err = ApiBaseError;
 
     fn from_str(text: &str) -> Result<Self, ApiBaseError> {
-        let (host, port, tls) = super::upstream::origin(text).ok_or(ApiBaseError::NotAnAddress)?;
+        let (host, port, tls) = super::upstream_address::origin(text).ok_or(ApiBaseError::NotAnAddress)?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let here = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         match (tls, here) {

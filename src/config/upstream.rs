@@ -1,15 +1,18 @@
 //! `[upstream]`: the CRM.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use http::uri::Scheme;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use ring::digest;
 
 use super::Surroundings;
 use super::crm_credential::Credentials;
-use super::listener::{named, read_identity, socket_path};
+use super::health_check::HealthCheck;
+use super::listener::{named, read_identity};
 use super::reader::{Section, Value};
+use super::units::Span;
+use super::upstream_address::{self, Address, Addresses};
 use crate::policy::pack::Pack;
 use crate::request_head::host::is_host;
 use crate::tls;
@@ -18,15 +21,19 @@ use crate::tls::identity::Identity;
 /// The section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// `url`: `http://host[:port]`, `https://host[:port]` or `unix:/path`; required.
-    pub host: Box<str>,
-    /// The port of `url`.
-    pub port: u16,
-    /// True for `https`.
+    /// `url`, or `urls` for several; at least one, each once.
+    pub addresses: Vec<Address>,
+    /// True if they are `https`.
     pub tls: bool,
-    /// The path of `unix:/path`; host and port are then only for a client that sends no `Host`.
-    pub socket: Option<PathBuf>,
-    /// `server_name`: the name that the CRM's certificate must have, and that TLS asks for; default the host of `url`.
+    /// `max_fails`: failures in a row that put an address out; default 5, 0 for never.
+    pub max_fails: u32,
+    /// `max_eject`: the longest that it stays out before it is tried again, while others are in; default 30 s.
+    pub max_eject: Duration,
+    /// `health_check`: default none.
+    pub health_check: Option<HealthCheck>,
+    /// `max_connections`: connections in use at once, to all addresses together; default 10,000.
+    pub max_connections: usize,
+    /// `server_name`: the name that the CRM's certificate must have, and that TLS asks for; default the host of each url.
     pub server_name: Option<Box<str>>,
     /// `client_certificate` and `client_key`: what we show the CRM in TLS; default nothing.
     pub identity: Option<Identity>,
@@ -40,7 +47,7 @@ pub struct Upstream {
     ca_digest: Option<Vec<u8>>,
     /// `pass_headers`: odd request header names that may pass, as `api_access_token`.
     pub pass_headers: Vec<HeaderName>,
-    /// `connections_per_thread`: idle connections kept; default 64.
+    /// `idle_connections`: kept per thread and address; default 64.
     pub idle_connections: usize,
 }
 
@@ -51,17 +58,7 @@ impl Upstream {
         around: &Surroundings<'_>,
         pack: Option<&Pack>,
     ) -> (Option<Self>, Credentials) {
-        let origin = section.required("url").and_then(|value| {
-            if value.as_text().is_some_and(|text| text.starts_with("unix:")) {
-                return socket_path(value, around).map(|path| ("localhost".into(), 80, false, Some(path)));
-            }
-            let parsed = value.text().and_then(origin).map(|(host, port, tls)| (host, port, tls, None));
-            if parsed.is_none() {
-                let help = "write it as 'http://127.0.0.1:3000', 'https://crm.example' or 'unix:/run/crm.sock'; paths stay as clients send them".to_owned();
-                value.reading().error(value.span(), "not the address of a CRM", Some(help));
-            }
-            parsed
-        });
+        let addresses = upstream_address::read(&section, around);
         let host_header = section.get("host").and_then(|value| {
             let header = value.text().filter(|text| is_host(text)).and_then(|text| text.parse().ok());
             if header.is_none() {
@@ -75,17 +72,26 @@ impl Upstream {
         let ca_digest = ca_file.as_deref().and_then(|path| std::fs::read(path).ok());
         let ca_digest = ca_digest.map(|bytes| digest::digest(&digest::SHA256, &bytes).as_ref().to_vec());
         let pass_headers = section.get("pass_headers").map(|value| value.parse_all()).unwrap_or_default();
-        let idle = section.get("idle_connections").and_then(|value| value.number(0, 10_000));
-        let is_plain = origin.as_ref().is_some_and(|(_, _, tls, _)| !tls);
+        let count = |key, least, most, default| {
+            let number = section.get(key).and_then(|value| value.number(least, most));
+            number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+        };
+        let idle_connections = count("idle_connections", 0, 10_000, 64);
+        let max_connections = count("max_connections", 1, 1_000_000, 10_000);
+        let max_fails = u32::try_from(count("max_fails", 0, 1_000, 5)).unwrap_or(5);
+        let max_eject = longest_ejection(&section);
+        let health_check = HealthCheck::read(section.section("health_check"));
+        let is_plain = addresses.as_ref().is_some_and(|addresses| !addresses.tls);
         let (server_name, identity) = shown(&section, around, is_plain);
         section.finish();
-        let idle_connections = idle.and_then(|number| usize::try_from(number).ok()).unwrap_or(64);
         let known = credentials.clone();
-        let upstream = origin.map(|(host, port, tls, socket)| Self {
-            host,
-            port,
+        let upstream = addresses.map(|Addresses { all, tls }| Self {
+            addresses: all,
             tls,
-            socket,
+            max_fails,
+            max_eject,
+            health_check,
+            max_connections,
             server_name,
             identity,
             host_header,
@@ -102,11 +108,28 @@ impl Upstream {
 impl Upstream {
     /// Where it is, for people.
     pub fn place(&self) -> String {
-        match &self.socket {
-            Some(path) => format!("unix:{}", path.display()),
-            None => format!("{}:{}", self.host, self.port),
+        self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The `Host` for a client that sends none.
+    pub fn authority(&self) -> String {
+        match self.addresses.first() {
+            Some(address @ Address::Tcp { .. }) => address.to_string(),
+            Some(Address::Socket(_)) | None => "localhost:80".to_owned(),
         }
     }
+}
+
+fn longest_ejection(section: &Section<'_, '_>) -> Duration {
+    let value = section.get("max_eject");
+    let longest =
+        value.and_then(|value| value.parse::<Span>()).map_or(Duration::from_secs(30), |span| span.0);
+    if let Some(value) =
+        value.filter(|_| !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&longest))
+    {
+        value.reading().error(value.span(), "expected from 1s to 1h", None);
+    }
+    longest
 }
 
 /// What TLS with the CRM needs beyond its authority: the name of its certificate, and a certificate of our own.
@@ -131,19 +154,4 @@ fn shown(
         tls::server_name(text).map_err(|error| refuse(value, &error.to_string())).ok().map(|_| text.into())
     });
     (name, read_identity(certificate.and_then(|value| value.text()), key, around))
-}
-
-/// Host, port and whether with TLS, of a URL that has nothing else.
-pub(super) fn origin(text: &str) -> Option<(Box<str>, u16, bool)> {
-    let uri: Uri = text.parse().ok()?;
-    let tls = match uri.scheme() {
-        Some(scheme) if *scheme == Scheme::HTTPS => true,
-        Some(scheme) if *scheme == Scheme::HTTP => false,
-        Some(_) | None => return None,
-    };
-    let authority = uri.authority().filter(|authority| is_host(authority.as_str()))?;
-    let path_is_root =
-        matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/" | ""));
-    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    path_is_root.then(|| (authority.host().into(), port, tls))
 }

@@ -76,6 +76,10 @@ pub enum Denial {
     Overloaded,
     /// The CRM could not be reached.
     UpstreamUnreachable,
+    /// The CRM is known to be down, and was not asked; the time is until it is tried again.
+    UpstreamDown(RetryAfter),
+    /// As many connections to the CRM as there may be are in use, and none became free in time.
+    UpstreamFull,
     /// The CRM did not accept a connection in time.
     UpstreamConnectTimeout,
     /// The CRM did not answer in time.
@@ -125,6 +129,8 @@ impl Denial {
             Self::ReplyUnreadable(_) => 25,
             Self::AddressBanned(_) => 26,
             Self::CertificateNotShown => 27,
+            Self::UpstreamDown(_) => 28,
+            Self::UpstreamFull => 29,
         }
     }
 
@@ -160,7 +166,9 @@ impl Denial {
             Self::TooManyFailures(_) | Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::Overloaded | Self::DeliveryUnderWay => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::DeliveryUnderWay | Self::UpstreamDown(_) | Self::UpstreamFull => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamUnreachable | Self::UpstreamBroken | Self::ReplyUnreadable(_) => {
                 StatusCode::BAD_GATEWAY
             }
@@ -214,6 +222,8 @@ impl Denial {
             | Self::DeliveryUnderWay
             | Self::Overloaded
             | Self::UpstreamUnreachable
+            | Self::UpstreamDown(_)
+            | Self::UpstreamFull
             | Self::UpstreamConnectTimeout
             | Self::UpstreamTimeout
             | Self::UpstreamBroken
@@ -224,10 +234,11 @@ impl Denial {
     /// Seconds for `Retry-After` (RFC 9110 section 10.2.3), where waiting helps.
     pub const fn retry_after(self) -> Option<u64> {
         match self {
-            Self::TooManyFailures(wait) | Self::RateLimited(wait) | Self::AddressBanned(wait) => {
-                Some(wait.seconds())
-            }
-            Self::Overloaded | Self::DeliveryUnderWay => Some(1),
+            Self::TooManyFailures(wait)
+            | Self::RateLimited(wait)
+            | Self::AddressBanned(wait)
+            | Self::UpstreamDown(wait) => Some(wait.seconds()),
+            Self::Overloaded | Self::DeliveryUnderWay | Self::UpstreamFull => Some(1),
             Self::UpstreamUnreachable | Self::UpstreamConnectTimeout => Some(5),
             Self::Ambiguous(_)
             | Self::MethodNotAllowed
@@ -279,6 +290,8 @@ impl Denial {
             | Self::DeliveryUnderWay
             | Self::Overloaded
             | Self::UpstreamUnreachable
+            | Self::UpstreamDown(_)
+            | Self::UpstreamFull
             | Self::UpstreamConnectTimeout
             | Self::UpstreamTimeout
             | Self::UpstreamBroken
@@ -298,7 +311,7 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), REASONS.len());
-        assert_eq!(Denial::CertificateNotShown.index(), OWN_REASONS.len() - 1);
+        assert_eq!(Denial::UpstreamFull.index(), OWN_REASONS.len() - 1);
         for fault in DeliveryFault::ALL {
             assert_eq!(Denial::Delivery(fault).reason(), fault.reason());
         }

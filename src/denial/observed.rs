@@ -62,6 +62,8 @@ impl Denial {
             | Self::DeliveryUnderWay
             | Self::Overloaded
             | Self::UpstreamUnreachable
+            | Self::UpstreamDown(_)
+            | Self::UpstreamFull
             | Self::UpstreamConnectTimeout
             | Self::UpstreamTimeout
             | Self::UpstreamBroken

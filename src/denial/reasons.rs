@@ -3,7 +3,7 @@
 use super::DeliveryFault;
 
 /// Reasons that are not a [`DeliveryFault`], in the order of [`Denial::index`](super::Denial::index).
-pub(super) const OWN_REASONS: [&str; 28] = [
+pub(super) const OWN_REASONS: [&str; 30] = [
     "ambiguous",
     "method",
     "expectation",
@@ -32,6 +32,8 @@ pub(super) const OWN_REASONS: [&str; 28] = [
     "reply_unreadable",
     "banned",
     "client_certificate",
+    "upstream_down",
+    "upstream_full",
 ];
 
 /// Every value of [`Denial::reason`](super::Denial::reason), in the order of [`Denial::index`](super::Denial::index).

@@ -32,6 +32,8 @@ impl Denial {
             Self::Overloaded => "overloaded",
             Self::DeliveryUnderWay => "delivery-under-way",
             Self::UpstreamUnreachable => "upstream-unreachable",
+            Self::UpstreamDown(_) => "upstream-down",
+            Self::UpstreamFull => "upstream-full",
             Self::UpstreamConnectTimeout => "upstream-connect-timeout",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamBroken => "upstream-broken",
@@ -67,6 +69,8 @@ impl Denial {
             Self::Overloaded => "Too busy",
             Self::DeliveryUnderWay => "The same delivery is under way",
             Self::UpstreamUnreachable => "The service behind this gateway cannot be reached",
+            Self::UpstreamDown(_) => "The service behind this gateway is down",
+            Self::UpstreamFull => "The service behind this gateway has its hands full",
             Self::UpstreamConnectTimeout | Self::UpstreamTimeout => {
                 "The service behind this gateway did not answer in time"
             }
@@ -110,6 +114,9 @@ impl Denial {
             Self::BodyBroken => "Send the request again, whole.",
             Self::Overloaded | Self::DeliveryUnderWay => "Wait as long as Retry-After says, then try again.",
             Self::UpstreamUnreachable => "Nothing was done. Try again in a while.",
+            Self::UpstreamDown(_) | Self::UpstreamFull => {
+                "Nothing was done. Wait as long as Retry-After says, then try again."
+            }
             Self::UpstreamConnectTimeout => "Nothing was done. Try again in a while.",
             Self::UpstreamTimeout | Self::UpstreamBroken => {
                 "It is not known whether the request was carried out: look before you repeat it."

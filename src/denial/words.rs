@@ -34,6 +34,8 @@ const OWN: [Denial; OWN_REASONS.len()] = [
     Denial::ReplyUnreadable(ReplyFault::Kind),
     Denial::AddressBanned(SOON),
     Denial::CertificateNotShown,
+    Denial::UpstreamDown(SOON),
+    Denial::UpstreamFull,
 ];
 
 /// The refusal whose [`reason`](Denial::reason) is `word`, less its details; `None` for a word of another version.

@@ -228,6 +228,13 @@ families! {
         "When content was last taken into force.");
     UPSTREAM_CONNECTIONS = gauge("sidelock_upstream_connections", Count,
         "Connections to the CRM by state (active, idle).").by(&["state"]);
+    UPSTREAM_UP = gauge("sidelock_upstream_up", Flag,
+        "1 if requests go to an address of the CRM, 0 while it is left out. Where all are 0, requests are refused at once.")
+        .by(&["upstream"]);
+    UPSTREAM_EJECTIONS = counter("sidelock_upstream_ejections_total",
+        "Times that an address of the CRM was left out, by failures in a row or by its health check.").by(&["upstream"]);
+    UPSTREAM_RETRIES = counter("sidelock_upstream_retries_total",
+        "Requests that went to another address because this one took no connection.").by(&["upstream"]);
     CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now.");
     IDLE_CONNECTIONS = gauge("sidelock_idle_connections", Count,
         "Those of them over HTTP/1 that wait for a request, the first one or another.");

@@ -7,6 +7,7 @@ mod by_address;
 mod by_key;
 mod by_webhook;
 pub mod catalogue;
+mod upstreams;
 mod wire;
 mod zeros;
 
@@ -31,6 +32,7 @@ use by_key::ByKey;
 pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
 use catalogue::Family;
+pub use upstreams::{AddressStats, Upstreams};
 pub use wire::{Handshake, Wire};
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
@@ -60,8 +62,8 @@ pub struct Metrics {
     reloads: IntCounterVec,
     last_reload_successful: IntGauge,
     last_reload_success: Gauge,
-    /// Connections to the CRM: `active` carries a request, `idle` waits for one.
-    pub upstream_connections: IntGaugeVec,
+    /// The CRM's addresses, and the connections to them.
+    pub upstreams: Upstreams,
     /// TLS with clients.
     pub wire: Wire,
     /// Seconds from an edit that ends a key to the end of each connection that carried it.
@@ -111,7 +113,7 @@ impl Metrics {
             reloads: counter_vec(&catalogue::RELOADS)?,
             last_reload_successful: IntGauge::with_opts(opts(&catalogue::LAST_RELOAD_SUCCESSFUL))?,
             last_reload_success: Gauge::with_opts(opts(&catalogue::LAST_RELOAD_SUCCESS))?,
-            upstream_connections: gauge_vec(&catalogue::UPSTREAM_CONNECTIONS)?,
+            upstreams: Upstreams::new(&registry)?,
             revocation: histogram(&catalogue::REVOCATION, &REVOCATION_SECONDS)?,
             in_flight: IntGauge::with_opts(opts(&catalogue::IN_FLIGHT))?,
             connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
@@ -133,7 +135,7 @@ impl Metrics {
         failures: Arc<Failures>,
         address_labels: AddressLabels,
     ) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 16] = [
+        let own: [Box<dyn Collector>; 15] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
             Box::new(self.overhead.clone()),
@@ -142,7 +144,6 @@ impl Metrics {
             Box::new(self.reloads.clone()),
             Box::new(self.last_reload_successful.clone()),
             Box::new(self.last_reload_success.clone()),
-            Box::new(self.upstream_connections.clone()),
             Box::new(self.revocation.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.connections.clone()),
@@ -178,9 +179,6 @@ impl Metrics {
 
     /// Series whose labels are known from the start are there from the start: `rate()` needs the zero.
     fn start_at_zero(&self) {
-        for state in ["active", "idle"] {
-            self.upstream_connections.with_label_values(&[state]).set(0);
-        }
         for result in ["accepted", "refused", "restored"] {
             self.reloads.with_label_values(&[result]).inc_by(0);
         }

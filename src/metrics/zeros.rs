@@ -25,6 +25,8 @@ pub(super) fn refused_deliveries() -> impl Iterator<Item = Denial> {
 pub(super) fn delivery_failures() -> impl Iterator<Item = &'static str> {
     let upstream = [
         Denial::UpstreamUnreachable,
+        Denial::UpstreamDown(RetryAfter::LEAST),
+        Denial::UpstreamFull,
         Denial::UpstreamConnectTimeout,
         Denial::UpstreamTimeout,
         Denial::UpstreamBroken,

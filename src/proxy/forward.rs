@@ -116,7 +116,7 @@ fn host(headers: &mut HeaderMap, is_there: bool, upstream: &Upstream) {
     if let Some(host) = &config.host_header {
         headers.insert(header::HOST, host.clone());
     } else if !is_there {
-        insert(headers, header::HOST, &format!("{}:{}", config.host, config.port));
+        insert(headers, header::HOST, &config.authority());
     }
 }
 

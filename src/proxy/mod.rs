@@ -2,8 +2,8 @@
 //!
 //! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]; by which listener, [`front`]; TLS and
 //! PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) → [`exchange`] (judge, forward,
-//! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
-//! them) → [`upload`] and
+//! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (the CRM's addresses, and connections to them) → [`line`] (one of
+//! these) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
 

@@ -22,6 +22,7 @@ use crate::proxy::Live;
 use crate::proxy::front::in_order;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::checks::Rounds;
 use crate::request_head::fields::{ListedNames, WantedNames};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
@@ -46,6 +47,8 @@ pub struct Workshop {
     pub places: Vec<Place>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
+    /// The looks at the CRM.
+    pub rounds: Arc<Rounds>,
     /// The access log, whose file is opened again on SIGHUP.
     pub access_log: AccessLog,
     /// The time.
@@ -65,6 +68,7 @@ impl Workshop {
             access_log: AccessLog::off(metrics.log_lines_dropped.clone()),
             telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
             metrics,
+            rounds: Rounds::new(),
             seen: DashMap::new(),
             senders: Arc::default(),
             places: Vec::new(),
@@ -83,11 +87,9 @@ impl Workshop {
             .filter(|it| *it.config() == config.upstream && it.keep_alive() == keep_alive);
         let upstream = match kept {
             Some(upstream) => Arc::clone(upstream),
-            None => {
-                let gauges = &self.metrics.upstream_connections;
-                Upstream::new(config.upstream.clone(), keep_alive, gauges, &self.clock)?
-            }
+            None => Upstream::new(config.upstream.clone(), keep_alive, &self.metrics.upstreams, &self.clock)?,
         };
+        self.rounds.follow(&upstream);
         let keys = Arc::new(KeySet::join(keys, &self.states, config.limits.per_key));
         self.metrics.read_keys(Arc::clone(&keys));
         let gate = self.gate(config, keys);

@@ -33,6 +33,7 @@ use crate::proxy::connection::{Accept, Connections};
 use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
+use crate::proxy::upstream::checks::Rounds;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop, write_whole};
@@ -130,6 +131,7 @@ impl Sidelock {
         let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
         let admin_app =
             Admin { metrics: parts.metrics, readiness, failures: Arc::clone(&parts.failures), pass };
+        let rounds = Arc::clone(&parts.workshop.rounds);
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
             path.to_owned(),
@@ -144,8 +146,7 @@ impl Sidelock {
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
         pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
-        pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
-        pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
+        add_background(&mut pingora, reloader, rounds, parts.telegram);
         let [door_file, pid_file] = [pass::FILE, PID].map(|name| server.state_dir.join(name));
         Ok(Self {
             server: pingora,
@@ -181,6 +182,13 @@ impl Sidelock {
     }
 }
 
+/// What goes on beside requests.
+fn add_background(pingora: &mut Server, reloader: Reloader, rounds: Arc<Rounds>, telegram: Arc<Watch>) {
+    pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
+    pingora.add_service(GenBackgroundService::new("health".to_owned(), rounds));
+    pingora.add_service(GenBackgroundService::new("telegram".to_owned(), telegram));
+}
+
 /// What the services share.
 struct Parts {
     failures: Arc<Failures>,
@@ -210,6 +218,7 @@ impl Parts {
             states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
+            rounds: Rounds::new(),
             seen: dashmap::DashMap::new(),
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),

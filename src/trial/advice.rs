@@ -81,6 +81,8 @@ impl Walk<'_> {
             | Denial::DeliveryUnderWay
             | Denial::Overloaded
             | Denial::UpstreamUnreachable
+            | Denial::UpstreamDown(_)
+            | Denial::UpstreamFull
             | Denial::UpstreamConnectTimeout
             | Denial::UpstreamTimeout
             | Denial::UpstreamBroken

@@ -281,6 +281,8 @@ fn before<'r>(record: &'r Record<'_>) -> Result<Before<'r>, Unjudged> {
             Err(Unjudged::Body)
         }
         Denial::UpstreamUnreachable
+        | Denial::UpstreamDown(_)
+        | Denial::UpstreamFull
         | Denial::UpstreamConnectTimeout
         | Denial::UpstreamTimeout
         | Denial::UpstreamBroken

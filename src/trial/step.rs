@@ -109,6 +109,8 @@ pub const fn decided_at(denial: Denial) -> Name {
         | Denial::DeliveryUnderWay
         | Denial::Overloaded
         | Denial::UpstreamUnreachable
+        | Denial::UpstreamDown(_)
+        | Denial::UpstreamFull
         | Denial::UpstreamConnectTimeout
         | Denial::UpstreamTimeout
         | Denial::UpstreamBroken

@@ -44,6 +44,11 @@ impl Seen {
         self.requests.lock().len()
     }
 
+    /// One more connection came.
+    pub fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::SeqCst);
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

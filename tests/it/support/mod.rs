@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod h2;
 pub mod ledger;
 pub mod office;
+pub mod switch;
 pub mod tls;
 
 use std::time::{Duration, Instant};

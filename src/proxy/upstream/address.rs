@@ -1,0 +1,209 @@
+//! One address of the CRM: connections to it, made on pingora's connector and kept in a bounded pool per thread.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pingora_core::connectors::TransportConnector;
+use pingora_core::upstreams::peer::BasicPeer;
+use prometheus::IntGauge;
+use rustls_pki_types::ServerName;
+use socket2::SockRef;
+use thread_local::ThreadLocal;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::health::{Evidence, Health};
+use super::pool::Pool;
+use crate::clock::{Clock, Moment};
+use crate::config;
+use crate::denial::Denial;
+use crate::proxy::line::{Line, Probe};
+
+/// Most addresses of one name that are tried.
+const MOST_TRIED: usize = 8;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoConnection {
+    /// Not in time.
+    #[error("no connection in time")]
+    Late,
+    /// The name was not found, or nobody takes connections there, or TLS failed.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl NoConnection {
+    fn refused(error: impl std::fmt::Display) -> Self {
+        Self::Refused(error.to_string())
+    }
+
+    /// As the client may hear it.
+    pub(super) const fn denial(&self) -> Denial {
+        match self {
+            Self::Late => Denial::UpstreamConnectTimeout,
+            Self::Refused(_) => Denial::UpstreamUnreachable,
+        }
+    }
+}
+
+/// TLS, and the name that the other side's certificate must have.
+pub(super) type Tls = (TlsConnector, ServerName<'static>);
+
+/// One address.
+pub(super) struct Address {
+    place: config::Address,
+    tls: Option<Tls>,
+    connector: TransportConnector,
+    idle: ThreadLocal<RefCell<Pool>>,
+    idle_gauge: IntGauge,
+    most_idle: usize,
+    keep_alive: Duration,
+    clock: Clock,
+    /// Requests under way there; counted only where there is a choice.
+    pub(super) busy: AtomicUsize,
+    pub(super) health: Health,
+}
+
+/// How connections are kept.
+pub(super) struct Keeping {
+    /// Idle ones, per thread.
+    pub(super) most: usize,
+    /// How long.
+    pub(super) keep_alive: Duration,
+    /// How many there are.
+    pub(super) gauge: IntGauge,
+    /// The time.
+    pub(super) clock: Clock,
+}
+
+impl Address {
+    pub(super) fn new(place: config::Address, tls: Option<Tls>, keeping: Keeping, health: Health) -> Self {
+        Self {
+            place,
+            tls,
+            connector: TransportConnector::new(None),
+            idle: ThreadLocal::new(),
+            idle_gauge: keeping.gauge,
+            most_idle: keeping.most,
+            keep_alive: keeping.keep_alive,
+            clock: keeping.clock,
+            busy: AtomicUsize::new(0),
+            health,
+        }
+    }
+
+    /// Where it is.
+    pub(super) const fn place(&self) -> &config::Address {
+        &self.place
+    }
+
+    fn pool(&self) -> &RefCell<Pool> {
+        self.idle.get_or(|| RefCell::new(Pool::new(self.most_idle, self.keep_alive, self.idle_gauge.clone())))
+    }
+
+    /// A connection that waits.
+    pub(super) fn reuse(&self, now: Moment) -> Option<Line> {
+        self.pool().borrow_mut().take(now)
+    }
+
+    /// Takes a connection back that was used until `since`.
+    pub(super) fn keep(self: &Arc<Self>, line: Line, since: Moment) {
+        let mut pool = self.pool().borrow_mut();
+        if pool.keep(line, since) && !pool.reaped {
+            pool.reaped = true;
+            let (weak, period) = (Arc::downgrade(self), self.keep_alive);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(period).await;
+                    let Some(address) = weak.upgrade() else { return };
+                    if !address.pool().borrow_mut().reap(address.clock.monotonic()) {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// A new connection, and what is learnt of the address by making it.
+    pub(super) async fn connect(&self, until: Instant) -> Result<Line, NoConnection> {
+        match timeout_at(until, self.dial(until)).await.unwrap_or(Err(NoConnection::Late)) {
+            Ok(line) => {
+                self.health.connected();
+                Ok(line)
+            }
+            Err(error) => {
+                self.health.failed(Evidence::Unconnected, &error, self.clock.monotonic());
+                Err(error)
+            }
+        }
+    }
+
+    /// A new connection. A name is resolved anew each time; its addresses are tried in the order in which they were given, and
+    /// share the time: one that swallows what it is sent leaves some to the others.
+    pub(super) async fn dial(&self, until: Instant) -> Result<Line, NoConnection> {
+        let (host, port) = match &self.place {
+            config::Address::Socket(path) => return self.dial_socket(path).await,
+            config::Address::Tcp { host, port } => (&**host, *port),
+        };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let found = tokio::net::lookup_host((bare, port)).await.map_err(NoConnection::refused)?;
+        let found: Vec<SocketAddr> = found.take(MOST_TRIED).collect();
+        let mut failed = NoConnection::Refused("the name has no address".to_owned());
+        for (at, address) in found.iter().enumerate() {
+            match timeout_at(share(until, found.len() - at), self.dial_address(*address)).await {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = NoConnection::Late,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn dial_socket(&self, path: &Path) -> Result<Line, NoConnection> {
+        let stream = UnixStream::connect(path).await.map_err(NoConnection::refused)?;
+        let probe = Arc::new(Probe::default());
+        probe.watch(SockRef::from(&stream).try_clone().ok());
+        Line::open(stream, probe).await.map_err(NoConnection::refused)
+    }
+
+    async fn dial_address(&self, address: SocketAddr) -> Result<Line, NoConnection> {
+        let probe = Arc::new(Probe::default());
+        let mut peer = BasicPeer::new(&address.to_string());
+        let keep = Arc::clone(&probe);
+        peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(move |socket| {
+            keep.watch(SockRef::from(socket).try_clone().ok());
+            Ok(())
+        }));
+        let stream = self.connector.new_stream(&peer).await;
+        let stream = stream.map_err(|error| NoConnection::refused(error.root_cause()))?;
+        let line = match &self.tls {
+            None => Line::open(stream, probe).await,
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await;
+                Line::open(stream.map_err(NoConnection::refused)?, probe).await
+            }
+        };
+        line.map_err(NoConnection::refused)
+    }
+
+    /// One more or less request under way.
+    pub(super) fn begin(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the next of so many that are `left` may take of the time until then.
+pub(super) fn share(until: Instant, left: usize) -> Instant {
+    let now = Instant::now();
+    now + until.saturating_duration_since(now) / u32::try_from(left.max(1)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,133 @@
+//! A connection in use by one request.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+
+use super::Upstream;
+use crate::clock::Moment;
+use crate::proxy::line::Line;
+use crate::proxy::upload::UploadState;
+
+/// A place in the CRM's room, and the connection that fills it once there is one.
+pub struct Lease {
+    pub(super) line: Option<Line>,
+    pub(super) upload: Option<Arc<UploadState>>,
+    pub(super) upstream: Arc<Upstream>,
+    /// Position of the address.
+    at: usize,
+}
+
+/// No address yet.
+const NOWHERE: usize = usize::MAX;
+
+impl Lease {
+    /// In a place that was taken for it.
+    pub(super) fn new(upstream: Arc<Upstream>, upload: Option<Arc<UploadState>>) -> Self {
+        upstream.active_gauge.inc();
+        Self { line: None, upload, upstream, at: NOWHERE }
+    }
+
+    /// From now on this connection to the address `at` is in use.
+    pub(super) fn fill(&mut self, at: usize, line: Line) -> &mut Line {
+        if self.at != at {
+            self.count(at);
+        }
+        self.line.insert(line)
+    }
+
+    fn count(&mut self, at: usize) {
+        if let [_, _, ..] = &*self.upstream.addresses {
+            if let Some(before) = self.upstream.addresses.get(self.at) {
+                before.end();
+            }
+            if let Some(now) = self.upstream.addresses.get(at) {
+                now.begin();
+            }
+        }
+        self.at = at;
+    }
+
+    /// Lets the CRM's bytes come in while the answer goes out.
+    pub fn drive(&mut self, cx: &Context<'_>) {
+        if let Some(upload) = &self.upload {
+            upload.tell(cx.waker());
+        }
+        if let Some(line) = &mut self.line {
+            line.drive(cx);
+        }
+    }
+
+    /// The next frame of an answer: one that is here already, or else what its connection brings now.
+    pub fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Only the driver brings frames: a waker of their own would wake this task once more for nothing.
+        if self.is_released() {
+            return Pin::new(body).poll_frame(cx);
+        }
+        let idle = &mut Context::from_waker(Waker::noop());
+        match Pin::new(&mut *body).poll_frame(idle) {
+            Poll::Pending => {
+                self.drive(cx);
+                Pin::new(body).poll_frame(idle)
+            }
+            known @ Poll::Ready(_) => known,
+        }
+    }
+
+    /// Lets a connection run on by itself whose answer came before the request was whole: neither must wait for the other.
+    pub fn release_unfinished(&mut self) {
+        if let Some(upload) = self.upload.as_ref().filter(|upload| !upload.is_whole()) {
+            upload.tell_nobody();
+            self.release();
+        }
+    }
+
+    /// True if nobody here drives the connection.
+    const fn is_released(&self) -> bool {
+        self.line.is_none()
+    }
+
+    /// Lets a connection that is no longer HTTP run on by itself.
+    pub fn release(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.release();
+        }
+    }
+
+    /// Returns the connection to the pool at the moment `now`, unless part of the request is still under way.
+    pub fn give_back(mut self, now: Moment) {
+        let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
+        if let Some(line) = self.line.take()
+            && whole
+            && let Some(address) = self.upstream.addresses.get(self.at)
+        {
+            address.keep(line, now);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.upstream.active_gauge.dec();
+        self.upstream.room.leave();
+        if let several @ [_, _, ..] = &*self.upstream.addresses
+            && let Some(address) = several.get(self.at)
+        {
+            address.end();
+        }
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,273 @@
+//! The CRM: which of its [`address`]es a request goes to, and what that one's failures mean.
+//!
+//! A request goes to another address, or out again, only if it came back unsent: no connection could be made, or one from
+//! the [`pool`] turned out dead. Whatever the CRM may have read is never repeated. An address that fails again and again is
+//! left out ([`health`]); where all are, requests are refused at once. [`checks`] ask addresses how they are, if they should.
+//!
+//! pingora-load-balancing is not used: it resolves names once, knows nothing of failures of requests, and its checks cannot
+//! speak our TLS. What remains of it is a loop.
+
+mod address;
+pub mod checks;
+mod health;
+mod lease;
+mod pool;
+mod room;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use prometheus::IntGauge;
+use tokio::time::Instant;
+
+use self::address::{Address, Keeping, NoConnection, share};
+use self::health::{Evidence, Health, Leave, Rules, Trying};
+pub use self::lease::Lease;
+use self::room::{MOST_WAIT, Room};
+use super::line::{Failure, Line};
+use super::upload::{Upload, UploadState};
+use crate::clock::{Clock, Moment};
+use crate::config;
+use crate::denial::{Denial, RetryAfter};
+use crate::metrics::Upstreams;
+use crate::tls::{self, TlsError};
+
+/// The CRM and the connections to it.
+pub struct Upstream {
+    config: config::Upstream,
+    keep_alive: Duration,
+    addresses: Box<[Arc<Address>]>,
+    /// Where the next look for the least busy one begins.
+    turn: AtomicUsize,
+    room: Room,
+    active_gauge: IntGauge,
+    clock: Clock,
+}
+
+/// Where a connection came from: only one that waited may have died unnoticed.
+#[derive(Clone, Copy)]
+enum Origin {
+    Pool,
+    New,
+}
+
+/// Where a request goes.
+struct Choice<'a> {
+    at: usize,
+    address: &'a Arc<Address>,
+    /// It tries whether the address is back.
+    _trying: Option<Trying<'a>>,
+}
+
+/// A choice, and the connection there.
+type Reached<'a> = (Choice<'a>, Line, Origin);
+
+/// Where a request has been in vain.
+#[derive(Default)]
+struct Way {
+    /// A bit per address.
+    tried: u64,
+    /// The end of all its connecting.
+    until: Option<Instant>,
+    failed: Option<Denial>,
+}
+
+// A bit per address.
+const _: () = assert!(config::MOST_ADDRESSES <= 64);
+
+impl Way {
+    const fn has_tried(&self, at: usize) -> bool {
+        self.tried & (1 << at) != 0
+    }
+
+    fn note(&mut self, at: usize, denial: Denial) {
+        self.tried |= 1 << at;
+        self.failed = Some(denial);
+    }
+}
+
+impl Upstream {
+    /// Prepares; connects when the first request comes.
+    ///
+    /// # Errors
+    /// [`TlsError`], only for `https`.
+    pub fn new(
+        config: config::Upstream,
+        keep_alive: Duration,
+        metrics: &Upstreams,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, TlsError> {
+        let rules = Rules { max_fails: config.max_fails, max_pause: config.max_eject };
+        let tls =
+            config.addresses.iter().map(|place| tls_to(&config, place)).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
+        let stats = metrics.addresses(&names);
+        let parts = config.addresses.iter().zip(tls).zip(names.into_iter().zip(stats));
+        let addresses = parts.map(|((place, tls), (name, stats))| {
+            let (most, gauge, clock) = (config.idle_connections, metrics.idle(), clock.clone());
+            let keeping = Keeping { most, keep_alive, gauge, clock };
+            Arc::new(Address::new(place.clone(), tls, keeping, Health::new(name, rules, stats)))
+        });
+        Ok(Arc::new(Self {
+            addresses: addresses.collect(),
+            keep_alive,
+            turn: AtomicUsize::new(0),
+            room: Room::new(config.max_connections),
+            active_gauge: metrics.active(),
+            clock: clock.clone(),
+            config,
+        }))
+    }
+
+    /// The section that this was made of.
+    pub const fn config(&self) -> &config::Upstream {
+        &self.config
+    }
+
+    /// How long an unused connection is kept.
+    pub const fn keep_alive(&self) -> Duration {
+        self.keep_alive
+    }
+
+    /// Sends `request`, at the moment `now`, and waits for the response head.
+    ///
+    /// # Errors
+    /// What went wrong, as the client may hear it.
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+        upload: Option<Arc<UploadState>>,
+        timeouts: &config::Timeouts,
+        now: Moment,
+    ) -> Result<(Response<Incoming>, Lease), Denial> {
+        let sent = self.clock.instant(now).into();
+        if !self.room.enter() {
+            Box::pin(self.room.wait(MOST_WAIT)).await?;
+        }
+        let mut lease = Lease::new(Arc::clone(self), upload.clone());
+        let mut way = Way::default();
+        loop {
+            let choice = self.choose(&way, now)?;
+            let (choice, line, origin) = match choice.address.reuse(now) {
+                Some(line) => (choice, line, Origin::Pool),
+                // Boxed: it is seldom needed, and would make every request's future large.
+                None => Box::pin(self.connect(choice, &mut way, timeouts.upstream_connect, now)).await?,
+            };
+            let answers = choice.address.health.answers();
+            let line = lease.fill(choice.at, line);
+            match (line.exchange(request, upload.as_deref(), sent, timeouts.upstream_response).await, origin)
+            {
+                (Ok(response), _) => {
+                    choice.address.health.answered();
+                    return Ok((response, lease));
+                }
+                (Err(Failure::Unsent(unsent)), Origin::Pool) => request = *unsent,
+                (Err(Failure::Unsent(unsent)), Origin::New) => {
+                    self.refused(&choice, &mut way);
+                    request = *unsent;
+                }
+                (Err(Failure::Sent(denial)), _) => {
+                    self.judge(&choice, denial, answers);
+                    return Err(denial);
+                }
+            }
+        }
+    }
+
+    /// Where the next try goes.
+    fn choose(&self, way: &Way, now: Moment) -> Result<Choice<'_>, Denial> {
+        match &*self.addresses {
+            [only] if only.health.is_untroubled() && way.tried == 0 => {
+                Ok(Choice { at: 0, address: only, _trying: None })
+            }
+            _ => self.choose_with_care(way, now),
+        }
+    }
+
+    /// An address whose pause is over, or else the least busy one of those that were not tried.
+    fn choose_with_care(&self, way: &Way, now: Moment) -> Result<Choice<'_>, Denial> {
+        let lone = !self.addresses.iter().any(|address| address.health.is_in());
+        let start = self.turn.fetch_add(1, Ordering::Relaxed) % self.addresses.len().max(1);
+        let in_turn = self.addresses.iter().enumerate().cycle().skip(start).take(self.addresses.len());
+        let (mut best, mut wait) = (None, Duration::MAX);
+        for (at, address) in in_turn.filter(|(at, _)| !way.has_tried(*at)) {
+            match address.health.ask(now, lone) {
+                Leave::Try => return Ok(Choice { at, address, _trying: Some(Trying(&address.health)) }),
+                Leave::Wait(longer) => wait = wait.min(longer),
+                Leave::Go => {
+                    let busy = address.busy.load(Ordering::Relaxed);
+                    if best.as_ref().is_none_or(|(least, _)| busy < *least) {
+                        best = Some((busy, Choice { at, address, _trying: None }));
+                    }
+                }
+            }
+        }
+        let none = || way.failed.unwrap_or_else(|| Denial::UpstreamDown(RetryAfter::from_wait(wait)));
+        best.map(|(_, choice)| choice).ok_or_else(none)
+    }
+
+    /// A new connection, to another address if this one takes none: nothing was sent yet.
+    async fn connect<'a>(
+        &'a self,
+        mut choice: Choice<'a>,
+        way: &mut Way,
+        limit: Duration,
+        now: Moment,
+    ) -> Result<Reached<'a>, Denial> {
+        let until = *way.until.get_or_insert_with(|| Instant::now() + limit);
+        loop {
+            let left = (0..self.addresses.len()).filter(|at| !way.has_tried(*at)).count();
+            match choice.address.connect(share(until, left)).await {
+                Ok(line) => return Ok((choice, line, Origin::New)),
+                Err(error) => {
+                    way.note(choice.at, error.denial());
+                    let next = self.choose(way, now)?;
+                    choice.address.health.passed_over();
+                    choice = next;
+                }
+            }
+            if let Some(line) = choice.address.reuse(now) {
+                return Ok((choice, line, Origin::Pool));
+            }
+        }
+    }
+
+    /// A new connection that was closed before it took a byte.
+    fn refused(&self, choice: &Choice<'_>, way: &mut Way) {
+        let error = NoConnection::Refused("it closed a new connection at once".to_owned());
+        way.note(choice.at, error.denial());
+        choice.address.health.failed(Evidence::Unconnected, &error, self.clock.monotonic());
+    }
+
+    /// What a failure tells about the address. A request that fails may be the only one that does, so that whoever may send it
+    /// must not be able to put the CRM out for others: silence counts only if nobody got an answer meanwhile, and broken answers
+    /// only while there is another address.
+    fn judge(&self, choice: &Choice<'_>, denial: Denial, answers: u64) {
+        let health = &choice.address.health;
+        let now = self.clock.monotonic();
+        if denial == Denial::UpstreamTimeout && health.answers() == answers {
+            health.failed(Evidence::Silent, &"it gives no answers in time", now);
+        }
+        let mut others = self.addresses.iter().enumerate().filter(|(at, _)| *at != choice.at);
+        if denial == Denial::UpstreamBroken && others.any(|(_, other)| other.health.is_in()) {
+            health.failed(Evidence::Broken, &"its answers are broken", now);
+        }
+    }
+}
+
+/// TLS with one address, if there should be any: its certificate has the name that is configured, or its own.
+fn tls_to(config: &config::Upstream, place: &config::Address) -> Result<Option<address::Tls>, TlsError> {
+    let config::Address::Tcp { host, .. } = place else { return Ok(None) };
+    let name = config.server_name.as_deref().unwrap_or(host);
+    let ready = || tls::connector(name, config.ca_file.as_deref(), config.identity.as_ref());
+    config.tls.then(ready).transpose()
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("config", &self.config).finish_non_exhaustive()
+    }
+}
