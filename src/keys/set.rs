@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::key::{Ends, Key, Standing};
 use super::state::{FirstUse, KeyState, KeyStates, PreviousUses};
@@ -13,6 +13,7 @@ use crate::clock::WallTime;
 use crate::credential::api_key::{self, KeyDigest};
 use crate::denial::Denial;
 use crate::limits::rate::Rate;
+use crate::request_head::own_fields::OwnFields;
 
 /// A stored key with its state resolved, so that a request looks nothing else up.
 #[derive(Debug)]
@@ -101,18 +102,21 @@ impl Holder {
     }
 }
 
-/// The values of `X-Sidelock-Key-Id`, `-Key-Title` and `-Scopes`.
+const KEY_ID: HeaderName = HeaderName::from_static("x-sidelock-key-id");
+const KEY_TITLE: HeaderName = HeaderName::from_static("x-sidelock-key-title");
+const SCOPES: HeaderName = HeaderName::from_static("x-sidelock-scopes");
+
+/// Who a key is, for the CRM.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    /// The id.
-    pub id: HeaderValue,
-    /// The title; `%` and what is not ASCII are percent-encoded UTF-8 (RFC 3986 section 2.1).
-    pub title: HeaderValue,
-    /// Names of scopes, joined by spaces.
-    pub scopes: HeaderValue,
-}
+pub struct Identity(OwnFields);
 
 impl Identity {
+    /// `X-Sidelock-Key-Id`; `X-Sidelock-Key-Title`, in which `%` and what is not ASCII are percent-encoded UTF-8 (RFC 3986 section
+    /// 2.1); `X-Sidelock-Scopes`, names joined by spaces.
+    pub const fn fields(&self) -> &OwnFields {
+        &self.0
+    }
+
     fn of(key: &Key) -> Self {
         let value = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
         let mut title = String::with_capacity(key.title.as_str().len());
@@ -122,7 +126,11 @@ impl Identity {
                 _ => title.push_str(&format!("%{byte:02X}")),
             }
         }
-        Self { id: value(key.id.as_str()), title: value(&title), scopes: value(&key.scope_names) }
+        let mut fields = OwnFields::default();
+        fields.say(&KEY_ID, &value(key.id.as_str()));
+        fields.say(&KEY_TITLE, &value(&title));
+        fields.say(&SCOPES, &value(&key.scope_names));
+        Self(fields)
     }
 }
 

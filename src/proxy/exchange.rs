@@ -27,6 +27,7 @@ use crate::denial::Denial;
 use crate::gate::{Admitted, Judged, Settled, Trail, Unproved};
 use crate::limits::deliveries::Claim;
 use crate::policy::blank::Hidden;
+use crate::request_head::own_fields::OwnFields;
 
 /// Tells a caller when the secret that it presents stops working (RFC 8594).
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
@@ -175,6 +176,7 @@ impl Holding {
 /// A request that may go to the CRM, as it will be sent.
 struct Going {
     request: Request<Upload>,
+    own: OwnFields,
     upload: Option<Arc<UploadState>>,
     upstream: Arc<Upstream>,
     timeouts: Arc<Timeouts>,
@@ -195,7 +197,7 @@ fn forward(
     let scheme = Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer.ip), peer.way.scheme);
     let handshake = if admitted.wants_upgrade() { tunnel::Handshake::find(&mut parts)? } else { None };
     let id = record.request_id.header_value();
-    forward::request(&mut parts, admitted, &record.trail, (peer, scheme), &id, &live.upstream);
+    let own = forward::request(&mut parts, admitted, &record.trail, (peer, scheme), &id, &live.upstream);
     if let Some(handshake) = &handshake {
         handshake.ask(&mut parts.headers);
     }
@@ -204,6 +206,7 @@ fn forward(
     }
     Ok(Going {
         request: Request::from_parts(parts, body),
+        own,
         upload,
         upstream: Arc::clone(&live.upstream),
         timeouts: Arc::clone(&live.timeouts),
@@ -226,9 +229,9 @@ impl Going {
     }
 
     async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
-        let Self { request, upload, upstream, timeouts, handshake, claim, hidden, id } = self;
+        let Self { request, own, upload, upstream, timeouts, handshake, claim, hidden, id } = self;
         let sent = record.proxy().clock.monotonic();
-        match upstream.send(request, upload, &timeouts, sent).await {
+        match upstream.send(request, &own, upload, &timeouts, sent).await {
             Err(denial) => respond::refuse(record, denial),
             Ok((response, mut lease)) => {
                 record.upstream_answered(sent);

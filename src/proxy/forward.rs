@@ -4,26 +4,25 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
-use super::peer::{Peer, Scheme, X_FORWARDED_PROTO};
+use super::peer::{Peer, Scheme};
 use super::upstream::Upstream;
-use crate::client_addr::ClientAddr;
 use crate::denial::Denial;
 use crate::gate::{Admitted, Trail};
 use crate::outcome::Caller;
 use crate::request_head::fields::{Kind, kind_of};
+use crate::request_head::own_fields::OwnFields;
 
 /// The header with the request's id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const KEY_ID: HeaderName = HeaderName::from_static("x-sidelock-key-id");
-const KEY_TITLE: HeaderName = HeaderName::from_static("x-sidelock-key-title");
-const SCOPES: HeaderName = HeaderName::from_static("x-sidelock-scopes");
 const WEBHOOK: HeaderName = HeaderName::from_static("x-sidelock-webhook");
 const SENDER: HeaderName = HeaderName::from_static("x-sidelock-sender");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Turns a request head into the one for the CRM. Needs the proof that it was admitted.
+/// Bytes that Sidelock's own fields usually fit in.
+const OWN_FIELDS: usize = 512;
+
+/// Turns a request head into the one for the CRM, together with the fields that it gives back. Needs the proof that it was
+/// admitted: whoever says so took those fields out in every spelling.
 pub fn request(
     parts: &mut Parts,
     admitted: &Admitted,
@@ -31,7 +30,7 @@ pub fn request(
     way: (&Peer, Scheme),
     id: &HeaderValue,
     upstream: &Upstream,
-) {
+) -> OwnFields {
     let (peer, scheme) = way;
     for name in admitted.strip() {
         parts.headers.remove(name);
@@ -39,35 +38,40 @@ pub fn request(
     parts.uri = Uri::from(admitted.upstream_target());
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
-    let sent = headers.get(header::HOST).cloned();
-    host(headers, sent.is_some(), upstream);
+    let mut own = OwnFields::with_room(OWN_FIELDS);
+    let sent = headers.get(header::HOST);
     if let Some(client) = trail.client {
-        forwarded(headers, sent, client, peer, scheme);
-    }
-    match (&trail.caller, &trail.webhook) {
-        (Caller::Key(holder), _) => {
-            headers.insert(KEY_ID, holder.identity.id.clone());
-            headers.insert(KEY_TITLE, holder.identity.title.clone());
-            headers.insert(SCOPES, holder.identity.scopes.clone());
+        if client.ip() == peer.ip {
+            peer.say(&mut own, sent, scheme);
+        } else {
+            Peer::new(client.ip()).say(&mut own, sent, scheme);
         }
+    }
+    let has_host = sent.is_some();
+    host(headers, has_host, upstream);
+    match (&trail.caller, &trail.webhook) {
+        (Caller::Key(holder), _) => own.say_all(holder.identity.fields()),
         (Caller::Keyless | Caller::Unknown, Some(webhook)) => {
-            insert(headers, WEBHOOK, &webhook.name);
+            if let Ok(name) = HeaderValue::from_str(&webhook.name) {
+                own.say(&WEBHOOK, &name);
+            }
         }
         (Caller::Keyless | Caller::Unknown, None) => {}
     }
     if let Some(mark) = admitted.mark() {
-        headers.insert(SENDER, mark.clone());
+        own.say(&SENDER, mark);
     }
+    own.say(&X_REQUEST_ID, id);
     if admitted.hidden().is_some() {
         plain_reply(headers, &parts.method);
     }
-    headers.insert(X_REQUEST_ID, id.clone());
     if let Some(credential) = upstream.config().credentials.get(admitted.credential())
         && !matches!(trail.caller, Caller::Unknown)
         && (trail.webhook.is_some() || matches!(trail.caller, Caller::Key(_)))
     {
         headers.insert(credential.header.clone(), credential.value.clone());
     }
+    own
 }
 
 /// Asks for a reply that can be read: whole, and without a content coding. With a validator of the hidden text a caller
@@ -83,31 +87,6 @@ fn plain_reply(headers: &mut HeaderMap, method: &Method) {
             headers.remove(guard);
         }
     }
-}
-
-/// `X-Forwarded-*`, and `Forwarded` (RFC 7239), with the one client that was judged: whatever came before is gone.
-fn forwarded(
-    headers: &mut HeaderMap,
-    host: Option<HeaderValue>,
-    client: ClientAddr,
-    peer: &Peer,
-    scheme: Scheme,
-) {
-    let other;
-    let names = if client.ip() == peer.ip {
-        peer
-    } else {
-        other = Peer::new(client.ip());
-        &other
-    };
-    if let Some(host) = host {
-        if let Some(standard) = names.standard(&host, scheme) {
-            headers.insert(header::FORWARDED, standard);
-        }
-        headers.insert(X_FORWARDED_HOST, host);
-    }
-    headers.insert(X_FORWARDED_FOR, names.list.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
 }
 
 /// Exactly one `Host`: the configured one, the client's, or the CRM's own address for HTTP/1.0 without one.

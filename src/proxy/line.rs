@@ -21,9 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::client_io::MovingTimer;
+use super::insertion::{Inserting, Insertion};
 use super::upload::{Upload, UploadState};
 use super::wake::{Told, Wake, Waking};
 use crate::denial::Denial;
+use crate::request_head::own_fields::OwnFields;
 
 /// Most bytes of a response head from the CRM. The number of its fields is left at hyper's 100, which live on the stack:
 /// any other number is an allocation and a fill per response.
@@ -42,6 +44,7 @@ pub struct Line {
     patience: MovingTimer,
     probe: Arc<Probe>,
     wake: Arc<Wake>,
+    insertion: Arc<Insertion>,
 }
 
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
@@ -87,11 +90,13 @@ impl Line {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let wake = Arc::new(Wake::default());
+        let insertion = Arc::new(Insertion::default());
+        let stream = Inserting::new(stream, Arc::clone(&insertion));
         let stream = TokioIo::new(Waking::new(stream, Arc::clone(&wake), Told::ByHolder));
         let (sender, connection) =
             http1::Builder::new().max_header_size(MOST_HEAD_BYTES).handshake(stream).await?;
         let driver: Driver = Box::pin(connection.with_upgrades());
-        Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake })
+        Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }
 
     /// True if another request can go out now.
@@ -137,10 +142,12 @@ impl Line {
     pub fn exchange<'a>(
         &'a mut self,
         request: Request<Upload>,
+        own: &OwnFields,
         upload: Option<&'a UploadState>,
         sent: Instant,
         limit: Duration,
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + 'a {
+        self.insertion.set(own);
         let mut sending = Box::pin(self.sender.try_send_request(request));
         let (mut seen, mut due) = (0, sent + limit);
         self.wake.allow(MOST_BYTES_TO_HEAD);

@@ -18,6 +18,7 @@ pub mod held;
 pub mod hiding;
 pub mod http1;
 pub mod http2;
+pub mod insertion;
 pub mod lifeline;
 pub mod line;
 pub mod peer;

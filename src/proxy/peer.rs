@@ -3,16 +3,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 
 use super::lifeline::Lifeline;
 use crate::credential::api_key::DigestMemo;
+use crate::request_head::own_fields::OwnFields;
 use crate::tls::certificate::Facts;
 
 /// Says how the client reached the first proxy.
-pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// An address as the CRM is told of it, written out once per connection.
 #[derive(Debug)]
@@ -23,10 +25,17 @@ pub struct Peer {
     pub list: HeaderValue,
     /// `for=…` for `Forwarded`.
     standard: Box<str>,
-    /// `Forwarded` as it was last made, and the `Host` that it names: on one connection it seldom changes.
-    last: Mutex<Option<(HeaderValue, Scheme, HeaderValue)>>,
+    /// What was last said, and of which `Host`: on one connection it seldom changes.
+    last: Mutex<Option<Said>>,
     /// The digest of the key that was presented last.
     pub memo: Arc<DigestMemo>,
+}
+
+#[derive(Debug)]
+struct Said {
+    host: Option<HeaderValue>,
+    scheme: Scheme,
+    fields: OwnFields,
 }
 
 /// The other end of one connection, with what ends it.
@@ -68,25 +77,28 @@ impl Peer {
 }
 
 impl Peer {
-    /// The value of `Forwarded` for a judged `Host`, which holds nothing that a quoted string would have to escape.
-    pub fn standard(&self, host: &HeaderValue, scheme: Scheme) -> Option<HeaderValue> {
+    /// `X-Forwarded-*`, and `Forwarded` (RFC 7239), with this one client and a judged `Host`, which holds nothing that a quoted
+    /// string would have to escape: whatever came before is gone.
+    pub fn say(&self, own: &mut OwnFields, host: Option<&HeaderValue>, scheme: Scheme) {
         let mut last = self.last.lock();
-        if let Some((known_host, known_scheme, value)) = &*last
-            && known_host == host
-            && *known_scheme == scheme
-        {
-            return Some(value.clone());
+        let same = |said: &&Said| said.scheme == scheme && said.host.as_ref() == host;
+        if let Some(said) = last.as_ref().filter(same) {
+            return own.say_all(&said.fields);
         }
-        let mut text = self.standard.as_bytes().to_vec();
-        text.extend_from_slice(b";host=\"");
-        text.extend_from_slice(host.as_bytes());
-        text.extend_from_slice(b"\";proto=");
-        text.extend_from_slice(scheme.as_str().as_bytes());
-        let value = HeaderValue::from_maybe_shared(Bytes::from(text)).ok()?;
+        let mut fields = OwnFields::default();
+        if let Some(host) = host {
+            let quoted = [self.standard.as_bytes(), b";host=\"", host.as_bytes(), b"\";proto="].concat();
+            if let Ok(standard) = HeaderValue::from_bytes(&[&quoted, scheme.as_str().as_bytes()].concat()) {
+                fields.say(&header::FORWARDED, &standard);
+            }
+            fields.say(&X_FORWARDED_HOST, host);
+        }
+        fields.say(&X_FORWARDED_FOR, &self.list);
+        fields.say(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme.as_str()));
+        own.say_all(&fields);
         // A copy: a value of the request's would keep the whole of its head in memory for as long as the connection lasts.
-        let own = HeaderValue::from_bytes(host.as_bytes()).ok()?;
-        *last = Some((own, scheme, value.clone()));
-        Some(value)
+        let host = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
+        *last = Some(Said { host, scheme, fields });
     }
 
     /// The address's text.

@@ -5,6 +5,7 @@
 
 pub mod fields;
 pub mod host;
+pub mod own_fields;
 pub mod target;
 
 use http::request::Parts;

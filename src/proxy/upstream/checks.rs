@@ -17,6 +17,7 @@ use crate::config::HealthCheck;
 use crate::denial::Denial;
 use crate::proxy::line::Failure;
 use crate::proxy::upload::Upload;
+use crate::request_head::own_fields::OwnFields;
 
 /// The longest until an address that is out is looked at again.
 const MOST_WAIT: Duration = Duration::from_secs(1);
@@ -110,7 +111,7 @@ async fn look(address: &Address, check: &HealthCheck, host: Option<&HeaderValue>
             .header(header::CONNECTION, "close")
             .body(Upload::Empty)
             .map_err(|_| Ill::Unwritable)?;
-        match line.exchange(request, None, started, check.timeout).await {
+        match line.exchange(request, &OwnFields::default(), None, started, check.timeout).await {
             Ok(response) if response.status().is_success() || response.status().is_redirection() => Ok(()),
             Ok(response) => Err(Ill::Status(response.status())),
             Err(Failure::Sent(Denial::UpstreamTimeout)) => Err(Ill::Late),

@@ -33,6 +33,7 @@ use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::denial::{Denial, RetryAfter};
 use crate::metrics::Upstreams;
+use crate::request_head::own_fields::OwnFields;
 use crate::tls::{self, TlsError};
 
 /// The CRM and the connections to it.
@@ -139,6 +140,7 @@ impl Upstream {
     pub async fn send(
         self: &Arc<Self>,
         mut request: Request<Upload>,
+        own: &OwnFields,
         upload: Option<Arc<UploadState>>,
         timeouts: &config::Timeouts,
         now: Moment,
@@ -158,8 +160,10 @@ impl Upstream {
             };
             let answers = choice.address.health.answers();
             let line = lease.fill(choice.at, line);
-            match (line.exchange(request, upload.as_deref(), sent, timeouts.upstream_response).await, origin)
-            {
+            match (
+                line.exchange(request, own, upload.as_deref(), sent, timeouts.upstream_response).await,
+                origin,
+            ) {
                 (Ok(response), _) => {
                     choice.address.health.answered();
                     return Ok((response, lease));
