@@ -242,18 +242,21 @@ impl Upstream {
         choice.address.health.failed(Evidence::Unconnected, &error, self.clock.monotonic());
     }
 
-    /// What a failure tells about the address. A request that fails may be the only one that does, so that whoever may send it
-    /// must not be able to put the CRM out for others: silence counts only if nobody got an answer meanwhile, and broken answers
-    /// only while there is another address.
+    /// What the failure of a request that was sent tells about the address.
+    ///
+    /// SECURITY: it may be the request's own doing, and who may send it must not be able to put the CRM out for others. So the
+    /// last address stays in: a CRM that takes connections and does nothing is for [`checks`] to find, and bounded by [`room`].
+    /// And one request that hangs says nothing where others are answered.
     fn judge(&self, choice: &Choice<'_>, denial: Denial, answers: u64) {
-        let health = &choice.address.health;
-        let now = self.clock.monotonic();
-        if denial == Denial::UpstreamTimeout && health.answers() == answers {
-            health.failed(Evidence::Silent, &"it gives no answers in time", now);
-        }
+        let (health, now) = (&choice.address.health, self.clock.monotonic());
         let mut others = self.addresses.iter().enumerate().filter(|(at, _)| *at != choice.at);
-        if denial == Denial::UpstreamBroken && others.any(|(_, other)| other.health.is_in()) {
+        if !others.any(|(_, other)| other.health.is_in()) {
+            return;
+        }
+        if denial == Denial::UpstreamBroken {
             health.failed(Evidence::Broken, &"its answers are broken", now);
+        } else if denial == Denial::UpstreamTimeout && health.answers() == answers {
+            health.failed(Evidence::Silent, &"it gives no answers in time", now);
         }
     }
 }
