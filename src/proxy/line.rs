@@ -15,8 +15,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -35,6 +34,10 @@ const MOST_HEAD_BYTES: usize = 64 * 1024;
 /// read can bring 400 KiB. Interim answers come without end from a CRM that is broken.
 const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
 
+/// Nobody closes a connection so soon after an answer without having said so in it; a look into the socket costs a call of the
+/// system.
+const FRESH: Duration = Duration::from_millis(50);
+
 /// A connection to the CRM.
 pub struct Line {
     sender: SendRequest<Upload>,
@@ -42,7 +45,7 @@ pub struct Line {
     driver: Option<Driver>,
     /// Waits for response heads; moves along with the connection, because a timer that is set anew costs more.
     patience: MovingTimer,
-    probe: Arc<Probe>,
+    probe: Probe,
     wake: Arc<Wake>,
     insertion: Arc<Insertion>,
 }
@@ -59,19 +62,19 @@ pub enum Failure {
 
 /// A second descriptor of a connection's socket. An end that the CRM sent is in the socket before the runtime hears of it;
 /// a request must not go out on top of it.
-#[derive(Debug, Default)]
-pub struct Probe(Mutex<Option<Socket>>);
+#[derive(Debug)]
+pub struct Probe(Option<Socket>);
 
 impl Probe {
-    /// Looks at `socket` from now on.
-    pub fn watch(&self, socket: Option<Socket>) {
-        *self.0.lock() = socket;
+    /// Looks at this socket from now on.
+    pub fn of(socket: SockRef<'_>) -> Self {
+        Self(socket.try_clone().ok())
     }
 
     /// True if nothing waits in the socket: no end, no error, and no byte that nobody asked for.
     fn is_quiet(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        match &*self.0.lock() {
+        match &self.0 {
             Some(socket) => {
                 matches!(socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
             }
@@ -85,7 +88,7 @@ impl Line {
     ///
     /// # Errors
     /// hyper's.
-    pub async fn open<S>(stream: S, probe: Arc<Probe>) -> hyper::Result<Self>
+    pub async fn open<S>(stream: S, probe: Probe) -> hyper::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -99,8 +102,14 @@ impl Line {
         Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }
 
-    /// True if another request can go out now.
-    pub fn is_ready(&mut self) -> bool {
+    /// True if another request can go out now, on a connection that waited for so long.
+    pub fn is_ready(&mut self, waited: Duration) -> bool {
+        if waited < FRESH {
+            if self.wake.has_news() {
+                self.drive(&Context::from_waker(Waker::noop()));
+            }
+            return self.is_through();
+        }
         let quiet = self.probe.is_quiet() || {
             // Not always an end: TLS sends session tickets.
             self.drive(&Context::from_waker(Waker::noop()));

@@ -65,7 +65,8 @@ impl Wake {
         Ok(())
     }
 
-    fn has_news(&self) -> bool {
+    /// True if the stream may have something to read.
+    pub fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire)
     }
 }

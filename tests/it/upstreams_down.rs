@@ -85,8 +85,8 @@ fn one_at_a_time_tries_whether_it_is_back() {
     assert!(started.elapsed() > Duration::from_millis(2400), "{:?}", started.elapsed());
 }
 
-#[test]
-fn a_crm_that_hangs_is_down_and_one_request_that_does_is_not() {
+/// Takes requests and answers none, while it is told to, or where a request asks for it.
+fn hanging() -> (Switch, Arc<AtomicBool>) {
     let hangs = Arc::new(AtomicBool::new(true));
     let told = Arc::clone(&hangs);
     let mut crm = Switch::with(move |mut stream, seen| {
@@ -97,27 +97,77 @@ fn a_crm_that_hangs_is_down_and_one_request_that_does_is_not() {
         }
     });
     crm.on();
-    let timeouts = "[timeouts]\nupstream_response = \"200ms\"\ndrain_accept = \"0s\"\n";
-    let (gateway, key) = alone(crm.address, "max_fails = 3", timeouts);
-    let ask = |path: &str| gateway.get(path, &[&key.header()]);
-    assert_eq!([(); 3].map(|()| ask("/api/x").status), [504; 3]);
-    eventually("it is known to hang", || is_down(&ask("/api/x")).then_some(()));
-    hangs.store(false, Ordering::SeqCst);
-    eventually("it is found again", || (ask("/api/x").status == 200).then_some(()));
+    (crm, hangs)
+}
 
-    // As many as would put it out, but others are answered meanwhile.
-    for _ in 0..5 {
-        let before = crm.seen.count();
-        let mut slow = Connection::open(gateway.address);
-        slow.send(request("GET", "/api/slow", &[&key.header()], ""));
-        eventually("it is with the CRM", || (crm.seen.count() > before).then_some(()));
-        assert_eq!(ask("/api/x").status, 200);
-        assert_eq!(slow.answer().unwrap().status, 504);
+const IMPATIENT: &str = "[timeouts]\nupstream_response = \"200ms\"\ndrain_accept = \"0s\"\n";
+
+#[test]
+fn one_that_hangs_is_out_while_there_is_another() {
+    let ((hangs, told), (good, well)) = (hanging(), hanging());
+    well.store(false, Ordering::SeqCst);
+    let key = TestKey::new(&["read"], "");
+    let mut plan = Plan::before(&Crm::usual()).key(&key).with(&IMPATIENT.replace("200ms", "2s"));
+    plan.upstream = format!("urls = [{}, {}]\nmax_fails = 2\nmax_eject = \"1s\"", hangs.url(), good.url());
+    let gateway = plan.start();
+    let up = || gateway.metric(&format!("sidelock_upstream_up{{upstream=\"{}\"}}", hangs.address));
+    let ask = |path: &str| gateway.get(path, &[&key.header()]).status;
+    let statuses: Vec<u16> = (0..4).map(|_| ask("/api/x")).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 504).count(), 2, "{statuses:?}");
+    assert_eq!(up(), 0.0);
+    told.store(false, Ordering::SeqCst);
+    eventually("it is found again", || {
+        assert_ne!(ask("/api/x"), 503);
+        (up() == 1.0).then_some(())
+    });
+
+    // As many as would put both out, but others are answered meanwhile.
+    let slow_ones = |crm: &Switch| crm.seen.requests().iter().filter(|seen| seen.contains("/slow")).count();
+    let mut slow = Vec::new();
+    for turn in 1..=8 {
+        let mut connection = Connection::open(gateway.address);
+        connection.send(request("GET", "/api/slow", &[&key.header()], ""));
+        slow.push(connection);
+        eventually("it is with the CRM", || (slow_ones(&hangs) + slow_ones(&good) == turn).then_some(()));
     }
-    assert_eq!(
-        gateway.metric(&format!("sidelock_upstream_ejections_total{{upstream=\"{}\"}}", crm.address)),
-        1.0
-    );
+    let before = [&hangs, &good].map(|crm| crm.seen.count());
+    eventually("others are answered by both", || {
+        assert_eq!(ask("/api/x"), 200);
+        [&hangs, &good].into_iter().zip(before).all(|(crm, before)| crm.seen.count() > before).then_some(())
+    });
+    for connection in &mut slow {
+        assert_eq!(connection.answer().unwrap().status, 504);
+    }
+    let ejections = |crm: &Switch| {
+        gateway.metric(&format!("sidelock_upstream_ejections_total{{upstream=\"{}\"}}", crm.address))
+    };
+    assert_eq!((ejections(&hangs), ejections(&good)), (1.0, 0.0));
+}
+
+#[test]
+fn nobody_puts_the_only_address_out_with_requests_that_hang() {
+    let (crm, hangs) = hanging();
+    let (gateway, key) = alone(crm.address, "max_fails = 1", IMPATIENT);
+    let ask = || gateway.get("/api/x", &[&key.header()]).status;
+    assert_eq!([(); 5].map(|()| ask()), [504; 5]);
+    hangs.store(false, Ordering::SeqCst);
+    assert_eq!(ask(), 200);
+}
+
+#[test]
+fn a_check_finds_a_crm_that_hangs() {
+    let (crm, hangs) = hanging();
+    let check = "[upstream.health_check]\npath = \"/\"\nevery = \"100ms\"\ntimeout = \"100ms\"";
+    let (gateway, key) = alone(crm.address, check, "");
+    let ask = || gateway.get("/api/x", &[&key.header()]);
+    eventually("it is out", || {
+        (gateway.metric(&format!("sidelock_upstream_up{{upstream=\"{}\"}}", crm.address)) == 0.0)
+            .then_some(())
+    });
+    assert!(is_down(&ask()));
+    assert!(gateway.said.text().contains("health check: no answer in time"), "{}", gateway.said.text());
+    hangs.store(false, Ordering::SeqCst);
+    eventually("it is found again", || (ask().status == 200).then_some(()));
 }
 
 #[test]

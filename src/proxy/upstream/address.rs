@@ -3,22 +3,19 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use pingora_core::connectors::TransportConnector;
-use pingora_core::upstreams::peer::BasicPeer;
-use prometheus::IntGauge;
 use rustls_pki_types::ServerName;
 use socket2::SockRef;
 use thread_local::ThreadLocal;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::health::{Evidence, Health};
-use super::pool::Pool;
+use super::pool::{Keeping, Pool};
 use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::denial::Denial;
@@ -59,40 +56,28 @@ pub(super) type Tls = (TlsConnector, ServerName<'static>);
 pub(super) struct Address {
     place: config::Address,
     tls: Option<Tls>,
-    connector: TransportConnector,
     idle: ThreadLocal<RefCell<Pool>>,
-    idle_gauge: IntGauge,
-    most_idle: usize,
-    keep_alive: Duration,
+    keeping: Keeping,
     clock: Clock,
     /// Requests under way there; counted only where there is a choice.
     pub(super) busy: AtomicUsize,
     pub(super) health: Health,
 }
 
-/// How connections are kept.
-pub(super) struct Keeping {
-    /// Idle ones, per thread.
-    pub(super) most: usize,
-    /// How long.
-    pub(super) keep_alive: Duration,
-    /// How many there are.
-    pub(super) gauge: IntGauge,
-    /// The time.
-    pub(super) clock: Clock,
-}
-
 impl Address {
-    pub(super) fn new(place: config::Address, tls: Option<Tls>, keeping: Keeping, health: Health) -> Self {
+    pub(super) fn new(
+        place: config::Address,
+        tls: Option<Tls>,
+        keeping: Keeping,
+        health: Health,
+        clock: Clock,
+    ) -> Self {
         Self {
             place,
             tls,
-            connector: TransportConnector::new(None),
             idle: ThreadLocal::new(),
-            idle_gauge: keeping.gauge,
-            most_idle: keeping.most,
-            keep_alive: keeping.keep_alive,
-            clock: keeping.clock,
+            keeping,
+            clock,
             busy: AtomicUsize::new(0),
             health,
         }
@@ -103,30 +88,33 @@ impl Address {
         &self.place
     }
 
+    #[inline]
     fn pool(&self) -> &RefCell<Pool> {
-        self.idle.get_or(|| RefCell::new(Pool::new(self.most_idle, self.keep_alive, self.idle_gauge.clone())))
+        self.idle.get_or_default()
     }
 
     /// A connection that waits.
+    #[inline]
     pub(super) fn reuse(&self, now: Moment) -> Option<Line> {
-        self.pool().borrow_mut().take(now)
+        self.pool().borrow_mut().take(&self.keeping, now)
     }
 
     /// Takes a connection back that was used until `since`.
+    #[inline]
     pub(super) fn keep(self: &Arc<Self>, line: Line, since: Moment) {
-        let mut pool = self.pool().borrow_mut();
-        if pool.keep(line, since) && !pool.reaped {
-            pool.reaped = true;
-            let (weak, period) = (Arc::downgrade(self), self.keep_alive);
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(period).await;
-                    let Some(address) = weak.upgrade() else { return };
-                    if !address.pool().borrow_mut().reap(address.clock.monotonic()) {
-                        return;
-                    }
-                }
-            });
+        if self.pool().borrow_mut().keep(&self.keeping, line, since) {
+            tokio::spawn(Self::reap(Arc::downgrade(self), self.keeping.keep_alive));
+        }
+    }
+
+    /// Drops what waited too long on this thread, until nothing waits.
+    async fn reap(weak: Weak<Self>, period: Duration) {
+        loop {
+            tokio::time::sleep(period).await;
+            let Some(address) = weak.upgrade() else { return };
+            if !address.pool().borrow_mut().reap(&address.keeping, address.clock.monotonic()) {
+                return;
+            }
         }
     }
 
@@ -167,21 +155,15 @@ impl Address {
 
     async fn dial_socket(&self, path: &Path) -> Result<Line, NoConnection> {
         let stream = UnixStream::connect(path).await.map_err(NoConnection::refused)?;
-        let probe = Arc::new(Probe::default());
-        probe.watch(SockRef::from(&stream).try_clone().ok());
+        let probe = Probe::of(SockRef::from(&stream));
         Line::open(stream, probe).await.map_err(NoConnection::refused)
     }
 
     async fn dial_address(&self, address: SocketAddr) -> Result<Line, NoConnection> {
-        let probe = Arc::new(Probe::default());
-        let mut peer = BasicPeer::new(&address.to_string());
-        let keep = Arc::clone(&probe);
-        peer.options.upstream_tcp_sock_tweak_hook = Some(Arc::new(move |socket| {
-            keep.watch(SockRef::from(socket).try_clone().ok());
-            Ok(())
-        }));
-        let stream = self.connector.new_stream(&peer).await;
-        let stream = stream.map_err(|error| NoConnection::refused(error.root_cause()))?;
+        let stream = TcpStream::connect(address).await.map_err(NoConnection::refused)?;
+        // Each write is a whole message or a part that should not wait for the next.
+        stream.set_nodelay(true).map_err(NoConnection::refused)?;
+        let probe = Probe::of(SockRef::from(&stream));
         let line = match &self.tls {
             None => Line::open(stream, probe).await,
             Some((connector, name)) => {
@@ -199,6 +181,13 @@ impl Address {
 
     pub(super) fn end(&self) {
         self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        let waiting: usize = self.idle.iter_mut().map(|pool| pool.get_mut().len()).sum();
+        self.keeping.gauge.sub(i64::try_from(waiting).unwrap_or(0));
     }
 }
 

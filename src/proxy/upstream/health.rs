@@ -201,6 +201,7 @@ impl Health {
     }
 
     /// True if nothing was wrong lately.
+    #[inline]
     pub(super) fn is_untroubled(&self) -> bool {
         self.glance.load(Ordering::Relaxed) == UNTROUBLED
     }
@@ -211,6 +212,7 @@ impl Health {
     }
 
     /// How many answers came so far, to tell later whether others came meanwhile.
+    #[inline]
     pub(super) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
@@ -221,6 +223,7 @@ impl Health {
     }
 
     /// The head of an answer came.
+    #[inline]
     pub(super) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         if !self.is_untroubled() {

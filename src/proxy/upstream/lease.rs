@@ -32,22 +32,14 @@ impl Lease {
         Self { line: None, upload, upstream, at: NOWHERE }
     }
 
-    /// From now on this connection to the address `at` is in use.
-    pub(super) fn fill(&mut self, at: usize, line: Line) -> &mut Line {
-        if self.at != at {
-            self.count(at);
-        }
-        self.line.insert(line)
-    }
-
-    fn count(&mut self, at: usize) {
-        if let [_, _, ..] = &*self.upstream.addresses {
-            if let Some(before) = self.upstream.addresses.get(self.at) {
-                before.end();
-            }
-            if let Some(now) = self.upstream.addresses.get(at) {
-                now.begin();
-            }
+    /// From now on it is with the address `at`; how busy each one is matters only where there are several.
+    #[inline]
+    pub(super) fn go_to(&mut self, at: usize) {
+        if let several @ [_, _, ..] = &*self.upstream.addresses
+            && self.at != at
+        {
+            several.get(self.at).into_iter().for_each(|address| address.end());
+            several.get(at).into_iter().for_each(|address| address.begin());
         }
         self.at = at;
     }

@@ -23,11 +23,12 @@ use hyper::body::Incoming;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use self::address::{Address, Keeping, NoConnection, share};
+use self::address::{Address, NoConnection, share};
 use self::health::{Evidence, Health, Leave, Rules, Trying};
 pub use self::lease::Lease;
+use self::pool::Keeping;
 use self::room::{MOST_WAIT, Room};
-use super::line::{Failure, Line};
+use super::line::Failure;
 use super::upload::{Upload, UploadState};
 use crate::clock::{Clock, Moment};
 use crate::config;
@@ -62,9 +63,6 @@ struct Choice<'a> {
     /// It tries whether the address is back.
     _trying: Option<Trying<'a>>,
 }
-
-/// A choice, and the connection there.
-type Reached<'a> = (Choice<'a>, Line, Origin);
 
 /// Where a request has been in vain.
 #[derive(Default)]
@@ -108,9 +106,9 @@ impl Upstream {
         let stats = metrics.addresses(&names);
         let parts = config.addresses.iter().zip(tls).zip(names.into_iter().zip(stats));
         let addresses = parts.map(|((place, tls), (name, stats))| {
-            let (most, gauge, clock) = (config.idle_connections, metrics.idle(), clock.clone());
-            let keeping = Keeping { most, keep_alive, gauge, clock };
-            Arc::new(Address::new(place.clone(), tls, keeping, Health::new(name, rules, stats)))
+            let keeping = Keeping { most: config.idle_connections, keep_alive, gauge: metrics.idle() };
+            let health = Health::new(name, rules, stats);
+            Arc::new(Address::new(place.clone(), tls, keeping, health, clock.clone()))
         });
         Ok(Arc::new(Self {
             addresses: addresses.collect(),
@@ -149,31 +147,35 @@ impl Upstream {
         if !self.room.enter() {
             Box::pin(self.room.wait(MOST_WAIT)).await?;
         }
-        let mut lease = Lease::new(Arc::clone(self), upload.clone());
+        let mut lease = Lease::new(Arc::clone(self), upload);
         let mut way = Way::default();
         loop {
-            let choice = self.choose(&way, now)?;
-            let (choice, line, origin) = match choice.address.reuse(now) {
-                Some(line) => (choice, line, Origin::Pool),
+            let mut choice = self.choose(&way, now)?;
+            lease.go_to(choice.at);
+            lease.line = choice.address.reuse(now);
+            let origin = if lease.line.is_some() {
+                Origin::Pool
+            } else {
                 // Boxed: it is seldom needed, and would make every request's future large.
-                None => Box::pin(self.connect(choice, &mut way, timeouts.upstream_connect, now)).await?,
+                Box::pin(self.connect(&mut choice, &mut lease, &mut way, timeouts.upstream_connect, now))
+                    .await?
             };
             let answers = choice.address.health.answers();
-            let line = lease.fill(choice.at, line);
-            match (
-                line.exchange(request, own, upload.as_deref(), sent, timeouts.upstream_response).await,
-                origin,
-            ) {
-                (Ok(response), _) => {
+            let Lease { line: Some(line), upload, .. } = &mut lease else {
+                return Err(Denial::UpstreamUnreachable);
+            };
+            match line.exchange(request, own, upload.as_deref(), sent, timeouts.upstream_response).await {
+                Ok(response) => {
                     choice.address.health.answered();
                     return Ok((response, lease));
                 }
-                (Err(Failure::Unsent(unsent)), Origin::Pool) => request = *unsent,
-                (Err(Failure::Unsent(unsent)), Origin::New) => {
-                    self.refused(&choice, &mut way);
+                Err(Failure::Unsent(unsent)) => {
+                    if let Origin::New = origin {
+                        self.refused(&choice, &mut way);
+                    }
                     request = *unsent;
                 }
-                (Err(Failure::Sent(denial)), _) => {
+                Err(Failure::Sent(denial)) => {
                     self.judge(&choice, denial, answers);
                     return Err(denial);
                 }
@@ -182,6 +184,7 @@ impl Upstream {
     }
 
     /// Where the next try goes.
+    #[inline]
     fn choose(&self, way: &Way, now: Moment) -> Result<Choice<'_>, Denial> {
         match &*self.addresses {
             [only] if only.health.is_untroubled() && way.tried == 0 => {
@@ -216,25 +219,31 @@ impl Upstream {
     /// A new connection, to another address if this one takes none: nothing was sent yet.
     async fn connect<'a>(
         &'a self,
-        mut choice: Choice<'a>,
+        choice: &mut Choice<'a>,
+        lease: &mut Lease,
         way: &mut Way,
         limit: Duration,
         now: Moment,
-    ) -> Result<Reached<'a>, Denial> {
+    ) -> Result<Origin, Denial> {
         let until = *way.until.get_or_insert_with(|| Instant::now() + limit);
         loop {
             let left = (0..self.addresses.len()).filter(|at| !way.has_tried(*at)).count();
             match choice.address.connect(share(until, left)).await {
-                Ok(line) => return Ok((choice, line, Origin::New)),
+                Ok(line) => {
+                    lease.line = Some(line);
+                    return Ok(Origin::New);
+                }
                 Err(error) => {
                     way.note(choice.at, error.denial());
                     let next = self.choose(way, now)?;
                     choice.address.health.passed_over();
-                    choice = next;
+                    *choice = next;
+                    lease.go_to(choice.at);
                 }
             }
-            if let Some(line) = choice.address.reuse(now) {
-                return Ok((choice, line, Origin::Pool));
+            lease.line = choice.address.reuse(now);
+            if lease.line.is_some() {
+                return Ok(Origin::Pool);
             }
         }
     }
@@ -246,18 +255,21 @@ impl Upstream {
         choice.address.health.failed(Evidence::Unconnected, &error, self.clock.monotonic());
     }
 
-    /// What a failure tells about the address. A request that fails may be the only one that does, so that whoever may send it
-    /// must not be able to put the CRM out for others: silence counts only if nobody got an answer meanwhile, and broken answers
-    /// only while there is another address.
+    /// What the failure of a request that was sent tells about the address.
+    ///
+    /// SECURITY: it may be the request's own doing, and who may send it must not be able to put the CRM out for others. So the
+    /// last address stays in: a CRM that takes connections and does nothing is for [`checks`] to find, and bounded by [`room`].
+    /// And one request that hangs says nothing where others are answered.
     fn judge(&self, choice: &Choice<'_>, denial: Denial, answers: u64) {
-        let health = &choice.address.health;
-        let now = self.clock.monotonic();
-        if denial == Denial::UpstreamTimeout && health.answers() == answers {
-            health.failed(Evidence::Silent, &"it gives no answers in time", now);
-        }
+        let (health, now) = (&choice.address.health, self.clock.monotonic());
         let mut others = self.addresses.iter().enumerate().filter(|(at, _)| *at != choice.at);
-        if denial == Denial::UpstreamBroken && others.any(|(_, other)| other.health.is_in()) {
+        if !others.any(|(_, other)| other.health.is_in()) {
+            return;
+        }
+        if denial == Denial::UpstreamBroken {
             health.failed(Evidence::Broken, &"its answers are broken", now);
+        } else if denial == Denial::UpstreamTimeout && health.answers() == answers {
+            health.failed(Evidence::Silent, &"it gives no answers in time", now);
         }
     }
 }

@@ -35,6 +35,7 @@ impl Room {
     }
 
     /// True if there was room, and one place of it is taken now.
+    #[inline]
     pub(super) fn enter(&self) -> bool {
         let next = |used| (used < self.most).then_some(used + 1);
         self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next).is_ok()
@@ -60,6 +61,7 @@ impl Room {
     }
 
     /// Gives a place back.
+    #[inline]
     pub(super) fn leave(&self) {
         self.used.fetch_sub(1, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
