@@ -1,9 +1,7 @@
 //! One request from its complete head to the start of its answer: judge, forward, answer.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -32,32 +30,46 @@ use crate::request_head::own_fields::OwnFields;
 /// Tells a caller when the secret that it presents stops working (RFC 8594).
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
-/// The answer to one request: a refusal at once, or what the CRM says in its time.
-pub enum Reply {
-    /// At once; taken when polled.
-    Now(Option<Response<Answer>>),
-    /// When it comes.
-    Later(Pin<Box<dyn Future<Output = Response<Answer>> + Send>>),
-}
-
-impl Future for Reply {
-    type Output = Result<Response<Answer>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Now(answer) => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
-            Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
-        }
-    }
+/// What becomes of a request whose head was judged.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most requests go to the CRM, and a box costs each of them an allocation"
+)]
+enum Next {
+    /// Nothing more.
+    Answered(Response<Answer>),
+    /// Its body decides. Boxed: it is seldom needed, and would make every request's future large.
+    Held(Box<Holding>, Box<Record>),
+    /// It goes to the CRM.
+    Goes(Going, Box<Record>),
 }
 
 /// Answers one request.
-pub fn run(
+///
+/// # Errors
+/// Never.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
+pub fn run<'a>(
+    proxy: &'a Arc<Proxy>,
+    peer: &'a Arc<Connected>,
+    pace: Option<Arc<Pace>>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + 'a {
+    async move {
+        Ok(match judge(proxy, peer, pace, request) {
+            Next::Answered(response) => response,
+            Next::Held(holding, record) => Box::pin(holding.answer(record)).await,
+            Next::Goes(mut going, record) => going.answer(record).await,
+        })
+    }
+}
+
+fn judge(
     proxy: &Arc<Proxy>,
     peer: &Arc<Connected>,
     pace: Option<Arc<Pace>>,
     request: Request<Incoming>,
-) -> Reply {
+) -> Next {
     let (parts, body) = request.into_parts();
     let live = proxy.live.load();
     let trail =
@@ -74,8 +86,7 @@ pub fn run(
         Ok(_) if is_over(proxy, &live, &record) => Err(Denial::CredentialRevoked),
         Ok(Judged::Unproved(unproved)) => {
             let (live, peer) = (Arc::clone(&live), Arc::clone(peer));
-            let holding = Holding { unproved: *unproved, live, peer, parts, body };
-            return Reply::Later(Box::pin(holding.answer(record)));
+            return Next::Held(Box::new(Holding { unproved: *unproved, live, peer, parts, body }), record);
         }
         Ok(Judged::Admitted(mut admitted)) => {
             record.set_scope(admitted.scope().cloned());
@@ -84,8 +95,8 @@ pub fn run(
         }
     };
     match going {
-        Err(denial) => Reply::Now(Some(respond::refuse(record, denial))),
-        Ok(going) => Reply::Later(Box::pin(going.answer(record))),
+        Err(denial) => Next::Answered(respond::refuse(record, denial)),
+        Ok(going) => Next::Goes(going, record),
     }
 }
 
@@ -168,14 +179,15 @@ impl Holding {
         match going {
             Err(denial) => respond::refuse(record, denial),
             Ok(going) if going.claim.is_some() => going.answer_whoever_waits(record).await,
-            Ok(going) => going.answer(record).await,
+            Ok(mut going) => going.answer(record).await,
         }
     }
 }
 
 /// A request that may go to the CRM, as it will be sent.
 struct Going {
-    request: Request<Upload>,
+    /// There until it is sent.
+    request: Option<Request<Upload>>,
     own: OwnFields,
     upload: Option<Arc<UploadState>>,
     upstream: Arc<Upstream>,
@@ -205,7 +217,7 @@ fn forward(
         record.set_upload(Arc::clone(upload));
     }
     Ok(Going {
-        request: Request::from_parts(parts, body),
+        request: Some(Request::from_parts(parts, body)),
         own,
         upload,
         upstream: Arc::clone(&live.upstream),
@@ -220,37 +232,40 @@ fn forward(
 impl Going {
     /// Like [`Self::answer`], but to the end also if the sender hangs up: it will come again, and must find its delivery
     /// remembered if the CRM took it.
-    async fn answer_whoever_waits(self, record: Box<Record>) -> Response<Answer> {
-        tokio::spawn(self.answer(record)).await.unwrap_or_else(|_| {
+    async fn answer_whoever_waits(mut self, record: Box<Record>) -> Response<Answer> {
+        tokio::spawn(async move { self.answer(record).await }).await.unwrap_or_else(|_| {
             let mut answer = Response::new(Answer::Tunnelled);
             *answer.status_mut() = StatusCode::BAD_GATEWAY;
             answer
         })
     }
 
-    async fn answer(self, mut record: Box<Record>) -> Response<Answer> {
-        let Self { request, own, upload, upstream, timeouts, handshake, claim, hidden, id } = self;
+    /// Once.
+    async fn answer(&mut self, mut record: Box<Record>) -> Response<Answer> {
         let sent = record.proxy().clock.monotonic();
-        match upstream.send(request, &own, upload, &timeouts, sent).await {
+        let own = (&mut self.request, &self.own);
+        match self.upstream.send(own, self.upload.take(), &self.timeouts, sent).await {
             Err(denial) => respond::refuse(record, denial),
             Ok((response, mut lease)) => {
                 record.upstream_answered(sent);
                 lease.release_unfinished();
                 if response.status().is_success() {
-                    if let Some(claim) = claim {
+                    if let Some(claim) = self.claim.take() {
                         claim.done();
                     }
                     if let Some(reply) = own_reply(&record) {
                         return respond::delivery(record, reply.0, &reply.1, reply.2);
                     }
                 }
-                match hidden {
+                let id = self.id.clone();
+                match self.hidden.take() {
                     // Boxed: it is seldom needed, and would make every request's future large.
                     Some(hidden) => {
+                        let timeouts = Arc::clone(&self.timeouts);
                         let showing = Showing { hidden, lease, timeouts, id, record };
                         Box::pin(showing.answer(response)).await
                     }
-                    None => answer(response, lease, handshake, &timeouts, id, record),
+                    None => answer(response, lease, self.handshake.take(), &self.timeouts, id, record),
                 }
             }
         }

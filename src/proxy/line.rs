@@ -3,9 +3,10 @@
 //! It has no task of its own: the request that uses it polls it along, so that a byte from the CRM wakes the client's
 //! connection and nothing else. Between requests nobody polls it; what came meanwhile is looked at before the next one.
 
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -148,19 +149,19 @@ impl Line {
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn exchange<'a>(
-        &'a mut self,
+    pub async fn exchange(
+        &mut self,
         request: Request<Upload>,
         own: &OwnFields,
-        upload: Option<&'a UploadState>,
+        upload: Option<&UploadState>,
         sent: Instant,
         limit: Duration,
-    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + 'a {
+    ) -> Result<Response<Incoming>, Failure> {
         self.insertion.set(own);
-        let mut sending = Box::pin(self.sender.try_send_request(request));
+        let mut sending = pin!(self.sender.try_send_request(request));
         let (mut seen, mut due) = (0, sent + limit);
         self.wake.allow(MOST_BYTES_TO_HEAD);
-        std::future::poll_fn(move |cx| {
+        poll_fn(|cx| {
             if let Some(upload) = upload {
                 upload.tell(cx.waker());
             }
@@ -179,6 +180,7 @@ impl Line {
             }
             Poll::Pending
         })
+        .await
     }
 }
 

@@ -72,15 +72,7 @@ impl Address {
         health: Health,
         clock: Clock,
     ) -> Self {
-        Self {
-            place,
-            tls,
-            idle: ThreadLocal::new(),
-            keeping,
-            clock,
-            busy: AtomicUsize::new(0),
-            health,
-        }
+        Self { place, tls, idle: ThreadLocal::new(), keeping, clock, busy: AtomicUsize::new(0), health }
     }
 
     /// Where it is.

@@ -131,14 +131,13 @@ impl Upstream {
         self.keep_alive
     }
 
-    /// Sends `request`, at the moment `now`, and waits for the response head.
+    /// Sends the request, with our own fields, at the moment `now`, and waits for the response head.
     ///
     /// # Errors
     /// What went wrong, as the client may hear it.
     pub async fn send(
         self: &Arc<Self>,
-        mut request: Request<Upload>,
-        own: &OwnFields,
+        (request, own): (&mut Option<Request<Upload>>, &OwnFields),
         upload: Option<Arc<UploadState>>,
         timeouts: &config::Timeouts,
         now: Moment,
@@ -164,7 +163,8 @@ impl Upstream {
             let Lease { line: Some(line), upload, .. } = &mut lease else {
                 return Err(Denial::UpstreamUnreachable);
             };
-            match line.exchange(request, own, upload.as_deref(), sent, timeouts.upstream_response).await {
+            let Some(sending) = request.take() else { return Err(Denial::UpstreamUnreachable) };
+            match line.exchange(sending, own, upload.as_deref(), sent, timeouts.upstream_response).await {
                 Ok(response) => {
                     choice.address.health.answered();
                     return Ok((response, lease));
@@ -173,7 +173,7 @@ impl Upstream {
                     if let Origin::New = origin {
                         self.refused(&choice, &mut way);
                     }
-                    request = *unsent;
+                    *request = Some(*unsent);
                 }
                 Err(Failure::Sent(denial)) => {
                     self.judge(&choice, denial, answers);
