@@ -87,13 +87,13 @@ impl Address {
 
     /// A connection that waits.
     #[inline]
-    pub(super) fn reuse(&self, now: Moment) -> Option<Line> {
+    pub(super) fn reuse(&self, now: Moment) -> Option<Box<Line>> {
         self.pool().borrow_mut().take(&self.keeping, now)
     }
 
     /// Takes a connection back that was used until `since`.
     #[inline]
-    pub(super) fn keep(self: &Arc<Self>, line: Line, since: Moment) {
+    pub(super) fn keep(self: &Arc<Self>, line: Box<Line>, since: Moment) {
         if self.pool().borrow_mut().keep(&self.keeping, line, since) {
             tokio::spawn(Self::reap(Arc::downgrade(self), self.keeping.keep_alive));
         }
@@ -111,7 +111,7 @@ impl Address {
     }
 
     /// A new connection, and what is learnt of the address by making it.
-    pub(super) async fn connect(&self, until: Instant) -> Result<Line, NoConnection> {
+    pub(super) async fn connect(&self, until: Instant) -> Result<Box<Line>, NoConnection> {
         match timeout_at(until, self.dial(until)).await.unwrap_or(Err(NoConnection::Late)) {
             Ok(line) => {
                 self.health.connected();
@@ -126,7 +126,7 @@ impl Address {
 
     /// A new connection. A name is resolved anew each time; its addresses are tried in the order in which they were given, and
     /// share the time: one that swallows what it is sent leaves some to the others.
-    pub(super) async fn dial(&self, until: Instant) -> Result<Line, NoConnection> {
+    pub(super) async fn dial(&self, until: Instant) -> Result<Box<Line>, NoConnection> {
         let (host, port) = match &self.place {
             config::Address::Socket(path) => return self.dial_socket(path).await,
             config::Address::Tcp { host, port } => (&**host, *port),
@@ -145,13 +145,13 @@ impl Address {
         Err(failed)
     }
 
-    async fn dial_socket(&self, path: &Path) -> Result<Line, NoConnection> {
+    async fn dial_socket(&self, path: &Path) -> Result<Box<Line>, NoConnection> {
         let stream = UnixStream::connect(path).await.map_err(NoConnection::refused)?;
         let probe = Probe::of(SockRef::from(&stream));
-        Line::open(stream, probe).await.map_err(NoConnection::refused)
+        Line::open(stream, probe).await.map(Box::new).map_err(NoConnection::refused)
     }
 
-    async fn dial_address(&self, address: SocketAddr) -> Result<Line, NoConnection> {
+    async fn dial_address(&self, address: SocketAddr) -> Result<Box<Line>, NoConnection> {
         let stream = TcpStream::connect(address).await.map_err(NoConnection::refused)?;
         // Each write is a whole message or a part that should not wait for the next.
         stream.set_nodelay(true).map_err(NoConnection::refused)?;
@@ -163,7 +163,7 @@ impl Address {
                 Line::open(stream.map_err(NoConnection::refused)?, probe).await
             }
         };
-        line.map_err(NoConnection::refused)
+        line.map(Box::new).map_err(NoConnection::refused)
     }
 
     /// One more or less request under way.

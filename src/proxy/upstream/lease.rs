@@ -15,7 +15,7 @@ use crate::proxy::upload::UploadState;
 
 /// A place in the CRM's room, and the connection that fills it once there is one.
 pub struct Lease {
-    pub(super) line: Option<Line>,
+    pub(super) line: Option<Box<Line>>,
     pub(super) upload: Option<Arc<UploadState>>,
     pub(super) upstream: Arc<Upstream>,
     /// Position of the address.

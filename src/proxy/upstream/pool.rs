@@ -27,14 +27,15 @@ pub(super) struct Keeping {
 }
 
 struct Waiting {
-    line: Line,
+    /// Boxed, because it moves several times with each request.
+    line: Box<Line>,
     since: Moment,
 }
 
 impl Pool {
     /// The connection that was used last: it is the least likely to have gone stale.
     #[inline]
-    pub(super) fn take(&mut self, keeping: &Keeping, now: Moment) -> Option<Line> {
+    pub(super) fn take(&mut self, keeping: &Keeping, now: Moment) -> Option<Box<Line>> {
         while let Some(Waiting { mut line, since }) = self.waiting.pop() {
             keeping.gauge.dec();
             let waited = now.since(since);
@@ -47,7 +48,7 @@ impl Pool {
 
     /// Puts it last, if it is through and there are not enough; true if it was put there and nobody looks after them yet.
     #[inline]
-    pub(super) fn keep(&mut self, keeping: &Keeping, mut line: Line, since: Moment) -> bool {
+    pub(super) fn keep(&mut self, keeping: &Keeping, mut line: Box<Line>, since: Moment) -> bool {
         if !line.is_through() || self.waiting.len() >= keeping.most {
             return false;
         }

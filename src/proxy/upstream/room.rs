@@ -120,7 +120,7 @@ mod tests {
                     entered
                 });
             }
-            assert!(all.join_all().await.into_iter().sum::<usize>() > 0);
+            assert_eq!(all.join_all().await.into_iter().sum::<usize>(), 64 * 200);
         });
         assert_eq!(room.used.load(Ordering::SeqCst), 0);
     }
