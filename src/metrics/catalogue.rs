@@ -230,7 +230,9 @@ families! {
         "Connections to the CRM by state (active, idle).").by(&["state"]);
     CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now.");
     CONNECTIONS_SHED = counter("sidelock_connections_shed_total",
-        "Client connections refused because a limit was reached.");
+        "Client connections, and requests over HTTP/2, refused because a limit was reached, by the limit.").by(&["reason"]);
+    CONNECTIONS_DROPPED = counter("sidelock_connections_dropped_total",
+        "Client connections closed unread because their address is banned or may not call.").by(&["reason"]);
     TLS_HANDSHAKES = counter("sidelock_tls_handshakes_total", "TLS handshakes with clients by result.").by(&["result"]);
     TLS_CERTIFICATE_EXPIRES = gauge("sidelock_tls_certificate_expires_timestamp_seconds", Moment,
         "When the certificates of listeners end, by listener and the certificate's first name.")

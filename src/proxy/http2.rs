@@ -34,6 +34,7 @@ use super::{Proxy, exchange};
 use crate::config::Timeouts;
 use crate::credential::api_key::DigestMemo;
 use crate::denial::{Ambiguity, Denial};
+use crate::metrics::Shed;
 use streams::{Doom, Guard, Streams};
 
 /// Requests at once over one connection.
@@ -67,7 +68,7 @@ where
             let mut peer = Peer::new(ip);
             peer.memo = Arc::clone(&memo);
             let lifeline = proxy.lifelines.open_within(&within);
-            let peer = Arc::new(Connected { peer, way: way.clone(), lifeline });
+            let peer = Arc::new(Connected { peer, way: way.clone(), lifeline, place: None });
             answer(Arc::clone(&proxy), peer, Guard::new(&watched), request)
         })
     };
@@ -130,6 +131,9 @@ async fn answer(
     };
     if let Some((denial, status)) = refusal {
         proxy.metrics.unreadable(denial);
+        if slot.is_none() {
+            proxy.metrics.wire.shed(Shed::Streams);
+        }
         guard.done();
         let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard, slot });
         *response.status_mut() = status;

@@ -1,6 +1,6 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
-//! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]; by which listener, [`front`]; TLS and
+//! In the order of a request: [`doors`] (who may connect at all) → [`connection`] (accept, limits in [`places`], deadlines in [`client_io`]; by which listener, [`front`]; TLS and
 //! PROXY headers, [`greeting`]; [`http2`]) → [`exchange`] (judge, forward,
 //! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
@@ -9,6 +9,7 @@
 
 pub mod client_io;
 pub mod connection;
+pub mod doors;
 pub mod download;
 pub mod exchange;
 pub mod forward;
@@ -20,6 +21,7 @@ pub mod http2;
 pub mod lifeline;
 pub mod line;
 pub mod peer;
+pub mod places;
 pub mod proxy_protocol;
 pub mod record;
 pub mod respond;
@@ -41,10 +43,11 @@ use crate::gate::Gate;
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
-use connection::Connections;
+use doors::Doors;
 use front::Fronts;
 use held::Room;
 use lifeline::Lifelines;
+use places::Connections;
 use upstream::Upstream;
 
 /// Everything that a reload replaces, in one swap.
@@ -54,6 +57,8 @@ pub struct Live {
     pub gate: Gate,
     /// The CRM; kept with its connections while its section does not change.
     pub upstream: Arc<Upstream>,
+    /// Who may connect at all.
+    pub doors: Doors,
     /// The listeners, in the order in which they were bound.
     pub fronts: Vec<Arc<Listener>>,
     /// How long things may take.

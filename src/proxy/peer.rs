@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
 use super::lifeline::Lifeline;
+use super::places::Place;
 use crate::credential::api_key::DigestMemo;
 use crate::tls::certificate::Facts;
 
@@ -38,6 +39,8 @@ pub struct Connected {
     pub way: Way,
     /// What it carries.
     pub lifeline: Lifeline,
+    /// Its place among all; `None` where another one keeps it.
+    pub place: Option<Place>,
 }
 
 /// How a connection came.

@@ -29,10 +29,12 @@ use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::connection::Accept;
+use crate::proxy::doors::Doorkeeper;
 use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
+use crate::proxy::places::Connections;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop, write_whole};
@@ -142,7 +144,10 @@ impl Sidelock {
         );
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
+        let proxy = Arc::new(proxy);
+        let doorkeeper = Arc::new(Doorkeeper(Arc::clone(&proxy)));
+        let listening_for_clients = Listening::new("proxy", Accept(proxy), sockets, Some(draining), None);
+        pingora.add_service(listening_for_clients.behind(doorkeeper));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
