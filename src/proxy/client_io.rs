@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::patience::Patience;
 use super::wake::{Told, Waking};
 use crate::clock::{Clock, Moment};
 
@@ -92,10 +93,9 @@ impl Pace {
 pub struct ClientIo<S> {
     stream: Waking<S>,
     pace: Arc<Pace>,
-    write_idle: Duration,
+    patience: Patience,
     reading: Timer,
     writing: Timer,
-    write_due: Option<Instant>,
 }
 
 impl<S> ClientIo<S> {
@@ -104,20 +104,24 @@ impl<S> ClientIo<S> {
         Self {
             stream: Waking::new(stream, Arc::default(), Told::ByPolls),
             pace,
-            write_idle,
+            patience: Patience::new(write_idle),
             reading: Timer::default(),
             writing: Timer::default(),
-            write_due: None,
         }
     }
 
-    /// A write that got through clears the deadline; one that must wait sets it.
-    fn watch_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_due = None;
+    /// A write that got through makes up for some waiting; one that must wait has a deadline.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(done) = &written {
+            self.patience.moved(done.as_ref().map_or(0, bytes), Instant::now);
             return written;
         }
-        let due = *self.write_due.get_or_insert_with(|| Instant::now() + self.write_idle);
+        let due = self.patience.waits(Instant::now);
         ready!(self.writing.poll(cx, due));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -148,7 +152,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch_write(cx, written)
+        self.watch_write(cx, written, |bytes| *bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -161,7 +165,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         {
             cx.waker().wake_by_ref();
         }
-        me.watch_write(cx, flushed)
+        me.watch_write(cx, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -174,7 +178,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch_write(cx, written)
+        self.watch_write(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {

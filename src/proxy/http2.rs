@@ -61,6 +61,7 @@ where
     pace.busy(false);
     let io = TokioIo::new(ClientIo::new(stream, pace, timeouts.client_write_idle));
     let (memo, watched) = (Arc::<DigestMemo>::default(), Arc::clone(&streams));
+    let patience = timeouts.client_write_idle;
     let service = {
         let proxy = Arc::clone(&proxy);
         let within = lifeline.line();
@@ -69,7 +70,7 @@ where
             peer.memo = Arc::clone(&memo);
             let lifeline = proxy.lifelines.open_within(&within);
             let peer = Arc::new(Connected { peer, way: way.clone(), lifeline, place: None });
-            answer(Arc::clone(&proxy), peer, Guard::new(&watched), request)
+            answer(Arc::clone(&proxy), peer, Guard::new(&watched, patience), request)
         })
     };
     let connection = builder(&proxy).serve_connection(io, service);
@@ -205,7 +206,9 @@ impl Body for Streamed {
         me.guard.asked();
         let polled = Pin::new(&mut me.answer).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(_))) if !me.answer.is_end_stream() => me.guard.given(),
+            Poll::Ready(Some(Ok(frame))) if !me.answer.is_end_stream() => {
+                me.guard.given(frame.data_ref().map_or(0, Bytes::len));
+            }
             // What breaks on our side is not the client's doing.
             Poll::Ready(_) => me.guard.done(),
             Poll::Pending => {}

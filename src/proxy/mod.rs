@@ -1,6 +1,6 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
-//! In the order of a request: [`doors`] (who may connect at all) → [`connection`] (accept, limits in [`places`], deadlines in [`client_io`]; by which listener, [`front`]; TLS and
+//! In the order of a request: [`doors`] (who may connect at all) → [`connection`] (accept, limits in [`places`], deadlines in [`client_io`] and [`patience`]; by which listener, [`front`]; TLS and
 //! PROXY headers, [`greeting`]; [`http2`]) → [`exchange`] (judge, forward,
 //! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (connections to the CRM) → [`line`] (one of
 //! them) → [`upload`] and
@@ -20,6 +20,7 @@ pub mod hiding;
 pub mod http2;
 pub mod lifeline;
 pub mod line;
+pub mod patience;
 pub mod peer;
 pub mod places;
 pub mod proxy_protocol;

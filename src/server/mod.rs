@@ -2,6 +2,7 @@
 //!
 //! Sockets are bound before pingora starts, so that a port in use is an error with a name and port 0 tells its number.
 
+mod descriptors;
 mod listening;
 mod stop;
 
@@ -127,11 +128,11 @@ impl Sidelock {
         let readiness = Readiness::default();
         let metrics = Arc::clone(&parts.metrics);
         let stop = Stop { readiness: readiness.clone(), drain, metrics, timeouts: *timeouts };
-        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
+        let proxy = parts.proxy(descriptors::fit(*limits), fronts, draining.clone(), clock)?;
         let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
         let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
         let admin_app =
-            Admin { metrics: parts.metrics, readiness, failures: Arc::clone(&parts.failures), pass };
+            Admin::new(parts.metrics, readiness, Arc::clone(&parts.failures), pass);
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
             path.to_owned(),
