@@ -169,7 +169,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // TLS has something to say here too.
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch_write(cx, shut, |()| 0)
     }
 
     fn poll_write_vectored(

@@ -57,6 +57,7 @@ async fn serve(proxy: Arc<Proxy>, stream: Stream) {
         return Box::pin(greet(proxy, stream, &listener, from, place, timeouts)).await;
     }
     if !place.count(from) {
+        drop(place);
         return shed(&proxy, &listener, stream, Shed::Address).await;
     }
     let way = Way { scheme: Scheme::Http, certificate: None };
@@ -92,6 +93,7 @@ async fn greet(
         }
     }
     if !place.count(peer) {
+        drop(place);
         return shed(&proxy, listener, stream, Shed::Address).await;
     }
     let Some(Greeted { stream, way, spoken }) = greeting::open(stream, listener, &proxy, &timeouts).await
