@@ -1,11 +1,11 @@
-//! How long a client may take to read what it asked for. Waiting uses patience up, and each byte that gets through gives some of
-//! it back: a byte now and then does not hold a connection for ever.
+//! How long a client may take to send a body, or to read an answer. Waiting uses patience up, and each byte that gets through gives
+//! some of it back: a byte now and then does not hold a connection for ever.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// SECURITY: as for uploads, slower than any working client. So many bytes make up for a second of waiting.
+/// SECURITY: slower than any working client. So many bytes make up for a second of waiting.
 const LEAST_BYTES_PER_SECOND: u64 = 500;
 
 /// Patience with one client.
@@ -20,7 +20,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Whoever reads nothing at all may take `most`.
+    /// Whoever moves nothing at all may take `most`.
     pub const fn new(most: Duration) -> Self {
         Self { most, left: most, waiting: None, tried: false }
     }
