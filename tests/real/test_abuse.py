@@ -1,6 +1,7 @@
 """Floods with real tools, and ten thousand connections: the gateway answers throughout, and its memory stays bounded."""
 
 import csv
+import os
 import re
 import resource
 import socket
@@ -90,7 +91,7 @@ def watched(gateway, key=None):
         over.set()
         thread.join(PATIENCE)
     assert not failed, failed[:5]
-    assert len(took) > 5 and max(took) < 3, max(took)
+    assert took and max(took) < 3, max(took)
 
 
 #: Each attack, what it asks for, and how the time-outs are set that it meets.
@@ -127,7 +128,7 @@ def test_a_flood_of_http_2(sidelock, crm):
     gateway = sidelock(crm, config=f"{SCOPES}{PUBLIC}{listener}", keys={"k": ["read"]})
     second = re.findall(r" listening address=(\S+)", gateway.log())[1]
     before = resident(gateway)
-    command = ["h2load", "-n", "20000", "-c", "20", "-m", "100", "-t", "1", "-H", f"X-API-Key: {gateway.keys['k']}",
+    command = ["h2load", "-n", "40000", "-c", "20", "-m", "100", "-t", "1", "-H", f"X-API-Key: {gateway.keys['k']}",
                f"http://{second}/a"]
     with watched(gateway):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -135,7 +136,7 @@ def test_a_flood_of_http_2(sidelock, crm):
     assert counts, done.stdout + done.stderr
     good, refused, shed = map(int, counts.groups())
     # 2,000 at once, of which 300 have room: each is answered, this way or that.
-    assert good > 300 and refused == 0 and shed > 0 and good + shed == 20_000, counts[0]
+    assert good > 300 and refused == 0 and shed > 0 and good + shed == 40_000, counts[0]
     assert metric(gateway, 'sidelock_connections_shed_total{reason="streams"}') == shed
     grown = resident(gateway) - before
     assert grown < 100_000, f"{grown:.0f} kB"
@@ -168,8 +169,7 @@ def test_ten_thousand_idle_connections(sidelock, crm):
             assert one.recv(12) in (b"HTTP/1.1 401", b"HTTP/1.1 429")
         assert metric(gateway, "sidelock_connections") == many
         each = (resident(gateway) - before) / many
-        print(f"{each:.1f} kB each")
-        # Measured: 31 kB.
+        # Measured: 24 to 31 kB.
         assert each < 48, f"{each:.1f} kB for each idle connection"
         assert ask() == 200, "who is there is served"
         late = gateway.call("GET", "/a", "k")
@@ -192,7 +192,8 @@ def test_without_descriptors_it_waits_and_does_not_spin(sidelock, crm):
     assert admin.get(f"{gateway.admin}/readyz").status_code == 200
     pid = gateway.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (40, before[1]))
+    few = len(os.listdir(f"/proc/{pid}/fd")) + 30
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, before[1]))
     failures = lambda: gateway.log().count("Accept() failed")
     with ExitStack() as open_ones:
         for _ in range(60):
