@@ -29,10 +29,11 @@ impl Doors {
     /// Of one configuration.
     pub fn new(config: &Config) -> Self {
         let may_call = &config.client_address.allow_from;
-        let callers = (config.client_address.strangers == Manner::Dropped && !may_call.is_empty()).then(|| {
-            let senders = config.webhooks.iter().map(|webhook| &webhook.allow_from);
-            Networks::union(std::iter::once(may_call).chain(senders))
-        });
+        let callers =
+            (config.client_address.strangers == Manner::Dropped && !may_call.is_empty()).then(|| {
+                let senders = config.webhooks.iter().map(|webhook| &webhook.allow_from);
+                Networks::union(std::iter::once(may_call).chain(senders))
+            });
         Self { banned: config.ban.manner, callers }
     }
 

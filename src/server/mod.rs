@@ -131,8 +131,7 @@ impl Sidelock {
         let proxy = parts.proxy(descriptors::fit(*limits), fronts, draining.clone(), clock)?;
         let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
         let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
-        let admin_app =
-            Admin::new(parts.metrics, readiness, Arc::clone(&parts.failures), pass);
+        let admin_app = Admin::new(parts.metrics, readiness, Arc::clone(&parts.failures), pass);
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
             path.to_owned(),
@@ -145,10 +144,7 @@ impl Sidelock {
         );
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        let proxy = Arc::new(proxy);
-        let doorkeeper = Arc::new(Doorkeeper(Arc::clone(&proxy)));
-        let listening_for_clients = Listening::new("proxy", Accept(proxy), sockets, Some(draining), None);
-        pingora.add_service(listening_for_clients.behind(doorkeeper));
+        pingora.add_service(for_clients(proxy, sockets, draining));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
@@ -261,6 +257,13 @@ impl Parts {
             next_id: AtomicU64::new(0),
         })
     }
+}
+
+/// The listeners for clients, with someone at their doors.
+fn for_clients(proxy: Proxy, sockets: Vec<Bound>, draining: watch::Receiver<bool>) -> Listening<Accept> {
+    let proxy = Arc::new(proxy);
+    let doorkeeper = Arc::new(Doorkeeper(Arc::clone(&proxy)));
+    Listening::new("proxy", Accept(proxy), sockets, Some(draining), None).behind(doorkeeper)
 }
 
 /// The address that the admin listener got, where port 0 was asked for.

@@ -80,9 +80,7 @@ fn halves_of_heads_and_hoarded_connections_end_in_time() {
     for begin in ["GET /api/x HTTP/1.1\r\nX-", "", &request("GET", "/api/x", &[&key.header()], "")] {
         let mut held: Vec<_> = (0..20).map(|_| Connection::open(gateway.address)).collect();
         held.iter_mut().for_each(|connection| connection.send(begin));
-        eventually("they are all there", || {
-            (gateway.metric("sidelock_connections") == 20.0).then_some(())
-        });
+        eventually("they are all there", || (gateway.metric("sidelock_connections") == 20.0).then_some(()));
         let before = shed(&gateway, "all");
         assert_eq!(gateway.get("/api/x", &[&key.header()]).status, 503);
         assert_eq!((shed(&gateway, "all"), get(gateway.admin, "/healthz", &[]).status), (before + 1.0, 200));
@@ -226,7 +224,8 @@ fn a_header_bomb_over_http_2_is_refused() {
     assert!(std::iter::from_fn(|| frames.next()).take(50).count() > 0, "it is told");
     let crumbs = |count: usize| {
         let request = http::Request::get("http://crm.example/api/x").header("x-api-key", &key.text);
-        let request = (0..count).fold(request, |request, _| request.header("cookie", "a=b")).body(()).unwrap();
+        let request =
+            (0..count).fold(request, |request, _| request.header("cookie", "a=b")).body(()).unwrap();
         talk(gateway.second(), |sender| async move { h2::ask(&sender, request, None).await.unwrap().status })
     };
     assert_eq!((crm.seen.count(), crumbs(300), crumbs(1_000)), (0, 200, 431));

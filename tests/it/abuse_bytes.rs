@@ -56,9 +56,7 @@ fn answers_event_streams_and_tunnels_that_nobody_reads_end() {
         });
         // Measured: 0.15 MiB each.
         assert!(most < 25.0, "{most} MiB for {MANY}");
-        eventually("their places are free", || {
-            (gateway.metric("sidelock_connections") == 0.0).then_some(())
-        });
+        eventually("their places are free", || (gateway.metric("sidelock_connections") == 0.0).then_some(()));
         drop(held);
     }
 }

@@ -53,7 +53,8 @@ fn a_banned_address_meets_silence_if_that_is_wished() {
 #[test]
 fn only_those_who_may_call_are_heard() {
     let (crm, key) = (Crm::usual(), TestKey::new(&["read"], ""));
-    let only = "[client_address]\nallow_from = [\"127.0.0.2\"]\ndrop = true\ntrusted_proxies = [\"127.0.0.4\"]\n";
+    let only =
+        "[client_address]\nallow_from = [\"127.0.0.2\"]\ndrop = true\ntrusted_proxies = [\"127.0.0.4\"]\n";
     let hook = "[[webhook]]\nname = \"hook\"\npath = \"/hook\"\nheader = \"x-secret\"\nsecrets = [\"env:HOOK\"]\nallow_from = [\"127.0.0.3\"]\n";
     let mut plan = Plan::before(&crm).key(&key).with(only).with(hook);
     plan.environment.push(("HOOK", "0123456789abcdef".to_owned()));
@@ -77,16 +78,14 @@ fn only_those_who_may_call_are_heard() {
 fn whom_a_proxy_header_names_is_asked_about_too() {
     let (crm, key) = (Crm::usual(), TestKey::new(&["read"], ""));
     let listener = TLS.replace("[[listener]]\n", "[[listener]]\nproxy_protocol = true\n");
-    let only =
-        "[client_address]\nallow_from = [\"203.0.113.0/24\"]\ndrop = true\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let only = "[client_address]\nallow_from = [\"203.0.113.0/24\"]\ndrop = true\ntrusted_proxies = [\"127.0.0.1\"]\n";
     let plan = Plan::before(&crm).key(&key).with(&listener).with(only);
     let gateway = plan.file("crm.pem", CRM.0).file("crm.key", CRM.1).start();
     let mut connection = Connection::open(gateway.second());
     connection.send("PROXY TCP4 198.51.100.7 127.0.0.1 4 5\r\n");
     assert_eq!((hears(&mut connection), dropped(&gateway, "not_allowed")), (0, 1.0), "before TLS");
     let header = b"PROXY TCP4 203.0.113.7 127.0.0.1 4 5\r\n";
-    let mut heard =
-        crate::support::tls::connect_after(header, gateway.second(), "crm.example").unwrap();
+    let mut heard = crate::support::tls::connect_after(header, gateway.second(), "crm.example").unwrap();
     heard.send(request("GET", "/api/x", &[&key.header()], ""));
     assert_eq!(heard.answer().unwrap().status, 200);
     assert_eq!(status_from(local(5), gateway.second(), &key), None, "no proxy of ours");

@@ -129,11 +129,7 @@ impl Plan {
 
 type Launched = (Child, Said, SocketAddr, SocketAddr);
 
-fn launch(
-    config: &Path,
-    environment: Vec<(&'static str, String)>,
-    descriptors: Option<u32>,
-) -> Launched {
+fn launch(config: &Path, environment: Vec<(&'static str, String)>, descriptors: Option<u32>) -> Launched {
     let program = env!("CARGO_BIN_EXE_sidelock");
     let mut command = Command::new(program);
     if let Some(most) = descriptors {
