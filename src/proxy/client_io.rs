@@ -245,3 +245,35 @@ fn millis(duration: Duration) -> u64 {
     const MOST: u64 = BETWEEN_REQUESTS - 2;
     u64::try_from(duration.as_millis()).unwrap_or(MOST).min(MOST)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Writes much to a client that reads `bytes` at a time, with pauses; whether all of it went.
+    async fn written_to_one_who_reads(bytes: usize) -> io::Result<()> {
+        let (near, mut far) = tokio::io::duplex(64);
+        let limit = Duration::from_secs(1);
+        let mut io = ClientIo::new(near, Pace::new(&Clock::system(), limit, limit), limit);
+        let reading = async {
+            let mut buffer = vec![0; bytes];
+            let mut pauses = tokio::time::interval(Duration::from_millis(20));
+            while far.read_exact(&mut buffer).await.is_ok() {
+                pauses.tick().await;
+            }
+        };
+        tokio::select! {
+            written = io.write_all(&[0; 4_000]) => written,
+            () = reading => Ok(()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_must_read_at_some_pace() {
+        let slow = tokio::time::timeout(Duration::from_secs(10), written_to_one_who_reads(1)).await;
+        assert_eq!(slow.expect("it is cut").unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(written_to_one_who_reads(60).await.is_ok(), "3,000 bytes a second are read");
+    }
+}

@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use crate::support::client::{Connection, get, request};
 use crate::support::crm::Crm;
 use crate::support::gateway::{Gateway, Plan, TestKey};
-use crate::support::h2::{END_HEADERS, Frames, HEADERS, block, talk};
+use crate::support::h2::{END_HEADERS, Frames, HEADERS, SETTINGS, block, talk};
 use crate::support::tls::{self, CRM};
 use crate::support::{PATIENCE, eventually, h2};
 use crate::upgrade::{ACCEPT, ASK, echoing};
@@ -234,6 +234,25 @@ fn a_header_bomb_over_http_2_is_refused() {
     assert!(grown < 20.0, "{grown} MiB for 50 heads of 32 MB");
     let plain = block(&[(":method", "GET")]);
     assert!(Frames::open(gateway.second()).send(HEADERS, END_HEADERS, 1, &plain), "the gateway lives");
+}
+
+/// Each is to be answered, and the answers are not read.
+#[test]
+fn floods_of_pings_and_settings_end() {
+    const PING: u8 = 6;
+    let (crm, key) = (Crm::usual(), TestKey::new(&["read"], ""));
+    let times = "[timeouts]\nclient_write_idle = \"1s\"\nkeep_alive = \"1h\"\nrequest_head = \"1h\"\ndrain_accept = \"0s\"\n";
+    let gateway = wire_h2::start(&crm, &key, times);
+    let before = resident(&gateway);
+    for (kind, payload) in [(PING, &[7; 8][..]), (SETTINGS, &[0, 4, 0, 0, 255, 255])] {
+        let mut frames = Frames::open(gateway.second());
+        frames.0.set_write_timeout(Some(PATIENCE)).unwrap();
+        let sent = (0..3_000_000).take_while(|_| frames.send(kind, 0, 0, payload)).count();
+        assert!(sent < 3_000_000, "{kind}: all were taken");
+        eventually("it is cut", || (gateway.metric("sidelock_connections") == 0.0).then_some(()));
+    }
+    let grown = resident(&gateway) - before;
+    assert!(grown < 20.0, "{grown} MiB");
 }
 
 #[test]
