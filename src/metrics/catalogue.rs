@@ -228,7 +228,7 @@ families! {
         "When content was last taken into force.");
     UPSTREAM_CONNECTIONS = gauge("sidelock_upstream_connections", Count,
         "Connections to the CRM by state (active, idle).").by(&["state"]);
-    CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now.");
+    CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now, and deliveries that go on although their sender hung up.");
     CONNECTIONS_SHED = counter("sidelock_connections_shed_total",
         "Client connections, and requests over HTTP/2, refused because a limit was reached, by the limit.").by(&["reason"]);
     CONNECTIONS_DROPPED = counter("sidelock_connections_dropped_total",

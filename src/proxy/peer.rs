@@ -39,7 +39,7 @@ pub struct Connected {
     pub way: Way,
     /// What it carries.
     pub lifeline: Lifeline,
-    /// Its place among all; `None` where another one keeps it.
+    /// Its place among all, for as long as anything that came by it is under way; `None` where another one keeps it.
     pub place: Option<Place>,
 }
 

@@ -38,7 +38,8 @@ pub struct Connections {
     turned_away: Arc<AtomicUsize>,
 }
 
-/// One counted connection; dropping it counts it out. A tunnel keeps that of the connection that it was opened on.
+/// One counted connection; dropping it counts it out. A tunnel keeps that of the connection that it was opened
+/// on, and so does a delivery that goes on although its sender hung up.
 #[derive(Debug)]
 pub struct Place {
     proxy: Arc<Proxy>,
