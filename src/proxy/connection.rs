@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::client_io::{ClientIo, Pace};
 use super::greeting::{self, Greeted, Spoken};
 use super::lifeline::Lifeline;
-use super::peer::{Connected, Peer, Scheme, Way};
+use super::peer::{Connected, Counted, Peer, Scheme, Way};
 use super::places::{Place, shed};
 use super::proxy_protocol::Source;
 use super::{Proxy, doors, exchange, http2};
@@ -117,7 +117,8 @@ async fn speak_http1<S>(
 {
     let lifeline = proxy.lifelines.open();
     // With its place, which a tunnel keeps when HTTP is over.
-    let peer = Arc::new(Connected { peer: Peer::new(peer), way, lifeline, place: Some(place) });
+    let peer =
+        Arc::new(Connected { peer: Peer::new(peer), way, lifeline, place: Some(Counted::Connection(place)) });
     let end_of_life = Arc::clone(&peer);
     let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));

@@ -29,7 +29,7 @@ use super::client_io::{ClientIo, Pace};
 use super::connection::{Until, until};
 use super::download::{Answer, DownloadBroke};
 use super::greeting::Slot;
-use super::peer::{Connected, Peer, Way};
+use super::peer::{Connected, Counted, Peer, Way};
 use super::{Proxy, exchange};
 use crate::config::Timeouts;
 use crate::credential::api_key::DigestMemo;
@@ -69,7 +69,9 @@ where
             let mut peer = Peer::new(ip);
             peer.memo = Arc::clone(&memo);
             let lifeline = proxy.lifelines.open_within(&within);
-            let peer = Arc::new(Connected { peer, way: way.clone(), lifeline, place: None });
+            let slot = Slot::take(&proxy.connections.streams, proxy.limits.connections);
+            let place = slot.map(Counted::Stream);
+            let peer = Arc::new(Connected { peer, way: way.clone(), lifeline, place });
             answer(Arc::clone(&proxy), peer, Guard::new(&watched, patience), request)
         })
     };
@@ -122,8 +124,7 @@ async fn answer(
 ) -> Result<Response<Streamed>, Infallible> {
     let (mut parts, body) = request.into_parts();
     as_http1(&mut parts, !body.is_end_stream());
-    let slot = Slot::take(&proxy.connections.streams, proxy.limits.connections);
-    let refusal = if slot.is_none() {
+    let refusal = if peer.place.is_none() {
         Some((Denial::Overloaded, StatusCode::SERVICE_UNAVAILABLE))
     } else {
         // As hyper does with HTTP/1.1.
@@ -132,11 +133,11 @@ async fn answer(
     };
     if let Some((denial, status)) = refusal {
         proxy.metrics.unreadable(denial);
-        if slot.is_none() {
+        if peer.place.is_none() {
             proxy.metrics.wire.shed(Shed::Streams);
         }
         guard.done();
-        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard, slot });
+        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard });
         *response.status_mut() = status;
         if let Some(seconds) = denial.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -150,7 +151,7 @@ async fn answer(
     if response.body().is_end_stream() {
         guard.done();
     }
-    Ok(response.map(|answer| Streamed { answer, guard, slot }))
+    Ok(response.map(|answer| Streamed { answer, guard }))
 }
 
 /// Makes a head what it would have been in HTTP/1.1 (RFC 9113 section 8.3.1), for the judge to judge: `:authority` becomes `Host`
@@ -190,8 +191,6 @@ fn join_cookies(parts: &mut Parts) {
 struct Streamed {
     answer: Answer,
     guard: Guard,
-    #[expect(dead_code, reason = "held, and dropped with the answer")]
-    slot: Option<Slot>,
 }
 
 impl Body for Streamed {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
+use super::greeting::Slot;
 use super::lifeline::Lifeline;
 use super::places::Place;
 use crate::credential::api_key::DigestMemo;
@@ -39,8 +40,17 @@ pub struct Connected {
     pub way: Way,
     /// What it carries.
     pub lifeline: Lifeline,
-    /// Its place among all, for as long as anything that came by it is under way; `None` where another one keeps it.
-    pub place: Option<Place>,
+    /// Its place among all, for as long as anything that came by it is under way; `None` if there was none.
+    pub place: Option<Counted>,
+}
+
+/// What it counts as.
+#[derive(Debug)]
+pub enum Counted {
+    /// A connection.
+    Connection(Place),
+    /// A request over a connection that brings many.
+    Stream(Slot),
 }
 
 /// How a connection came.
