@@ -117,6 +117,9 @@ impl<S> ClientIo<S> {
         written: Poll<io::Result<T>>,
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
+        if written.is_ready() && self.patience.is_whole() {
+            return written;
+        }
         if let Poll::Ready(done) = &written {
             self.patience.moved(done.as_ref().map_or(0, bytes), Instant::now);
             return written;

@@ -31,6 +31,12 @@ impl Patience {
         *self.waiting.get_or_insert_with(now) + self.left
     }
 
+    /// True if nothing is to be made up for.
+    #[inline]
+    pub const fn is_whole(&self) -> bool {
+        !self.tried
+    }
+
     /// When patience ends, if something waits.
     pub fn ends(&self) -> Option<Instant> {
         self.waiting.map(|since| since + self.left)
@@ -39,7 +45,7 @@ impl Patience {
     /// So many bytes got through.
     #[inline]
     pub fn moved(&mut self, bytes: usize, now: impl FnOnce() -> Instant) {
-        if self.tried {
+        if !self.is_whole() {
             self.restore(bytes, now);
         }
     }
