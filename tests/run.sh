@@ -69,10 +69,11 @@ debian_parts() {
     has chromium || packages+=(chromium)
     has haproxy || packages+=(haproxy)
     has h2load || packages+=(nghttp2-client)
+    has slowhttptest || packages+=(slowhttptest)
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy h2load python3; do
+    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy h2load slowhttptest python3; do
         has "$program" || missing "$program"
     done
 }

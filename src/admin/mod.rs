@@ -20,9 +20,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::limits::failures::Failures;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 use pass::Pass;
 
 /// Whether the process takes new work.
@@ -40,7 +43,17 @@ pub struct Admin {
     pub failures: Arc<Failures>,
     /// Who may see and change those.
     pub pass: Pass,
+    /// Connections that may still come.
+    room: Semaphore,
 }
+
+/// Connections at once: a room of its own, whatever happens on the other listeners.
+const MOST_CONNECTIONS: usize = 64;
+/// How long a head may take, or a pause between two requests.
+const HEAD: Duration = Duration::from_secs(30);
+/// Age at which a connection is asked to end, and how long it may take to: whoever reads no answer has no place for ever.
+const AGE: Duration = Duration::from_secs(600);
+const GOODBYE: Duration = Duration::from_secs(30);
 
 impl Readiness {
     /// Listeners are open and the configuration is loaded; or the process drains.
@@ -51,14 +64,21 @@ impl Readiness {
 
 #[async_trait]
 impl ServerApp for Admin {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let Ok(_place) = self.room.try_acquire() else {
+            self.metrics.wire.shed(Shed::Admin);
+            // As much as fits into the socket, and no waiting.
+            drop(timeout(Duration::ZERO, stream.write_all(FULL)).await);
+            return None;
+        };
         let service = service_fn(|request| {
             let answer = self.answer(&request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(30))
+            .header_read_timeout(HEAD)
+            .max_buf_size(64 * 1024)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let mut shutdown = shutdown.clone();
@@ -68,6 +88,10 @@ impl ServerApp for Admin {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = tokio::time::sleep(AGE) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "admin connection ended");
@@ -76,7 +100,16 @@ impl ServerApp for Admin {
     }
 }
 
+/// To whom there is no place.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 impl Admin {
+    /// With all its room.
+    pub fn new(metrics: Arc<Metrics>, readiness: Readiness, failures: Arc<Failures>, pass: Pass) -> Self {
+        Self { metrics, readiness, failures, pass, room: Semaphore::new(MOST_CONNECTIONS) }
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Text> {
         if matches!(request.uri().path(), "/addresses" | "/bans") {
             return self.guarded(request);

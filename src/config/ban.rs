@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::client_address::networks;
+use super::client_address::{Manner, networks};
 use super::reader::Section;
 use super::units::Span;
 use crate::limits::bans::{BanRule, LONGEST};
@@ -17,6 +17,8 @@ pub struct Ban {
     pub rule: Option<BanRule>,
     /// `exempt`: networks that are never banned; with this machine's own, unless `exempt_loopback` is false.
     pub exempt: Networks,
+    /// `drop`: what banned addresses meet; default an answer.
+    pub manner: Manner,
 }
 
 /// `50/10min`.
@@ -53,10 +55,11 @@ impl Ban {
         let lasts = lasts.unwrap_or(Duration::from_secs(3_600));
         let named = section.get("exempt").map(|value| networks(value, &|_| None)).unwrap_or_default();
         let loopback = section.get("exempt_loopback").and_then(|value| value.truth()).unwrap_or(true);
+        let manner = Manner::read(&section);
         section.finish();
         let own = if loopback { Networks::loopback() } else { Networks::default() };
         let rule = after.map(|After(after, within)| BanRule { after, within, lasts });
-        Self { rule, exempt: Networks::union([&named, &own]) }
+        Self { rule, exempt: Networks::union([&named, &own]), manner }
     }
 }
 

@@ -12,14 +12,41 @@ pub struct ClientAddress {
     pub trusted_proxies: Networks,
     /// `allow_from`: who may call at all; default everyone.
     pub allow_from: Networks,
+    /// `drop`: what others meet; default an answer.
+    pub strangers: Manner,
+}
+
+/// How someone is met whose address is not wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Each request is refused.
+    #[default]
+    Answered,
+    /// Connections are closed before a byte is read.
+    Dropped,
+}
+
+impl Manner {
+    /// `drop = true` or `false`.
+    pub(super) fn read(section: &Section<'_, '_>) -> Self {
+        let drop = section.get("drop").and_then(|value| value.truth()).unwrap_or(false);
+        if drop { Self::Dropped } else { Self::Answered }
+    }
 }
 
 impl ClientAddress {
     pub(super) fn read(section: Section<'_, '_>) -> Self {
         let networks = |key| section.get(key).map(|value| networks(value, &|_| None)).unwrap_or_default();
-        let read = Self { trusted_proxies: networks("trusted_proxies"), allow_from: networks("allow_from") };
+        let (trusted_proxies, allow_from) = (networks("trusted_proxies"), networks("allow_from"));
+        let strangers = Manner::read(&section);
+        if strangers == Manner::Dropped
+            && allow_from.is_empty()
+            && let Some(value) = section.get("drop")
+        {
+            value.reading().error(value.span(), "without allow_from nobody would be dropped", None);
+        }
         section.finish();
-        read
+        Self { trusted_proxies, allow_from, strangers }
     }
 }
 

@@ -41,7 +41,7 @@ use crate::request_head::target::judge_path;
 use crate::secret::Secret;
 pub use access_log::AccessLog;
 pub use ban::Ban;
-pub use client_address::ClientAddress;
+pub use client_address::{ClientAddress, Manner};
 pub use crm_credential::{Credential, Credentials};
 use environment::Environment;
 pub use health_check::HealthCheck;

@@ -10,7 +10,7 @@ use super::units::Span;
 pub struct Timeouts {
     /// `request_head`: from its first byte, or from the connection's start, to its end; default 10 s.
     pub request_head: Duration,
-    /// `request_body_idle`: between two reads of a body; default 30 s.
+    /// `request_body_idle`: waiting for a body; 500 bytes make up for a second; default 30 s.
     pub request_body_idle: Duration,
     /// `held_body`: for the whole of a body that is held until it is judged; default 20 s.
     pub held_body: Duration,
@@ -18,7 +18,7 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     /// `keep_alive`: between two requests; default 60 s.
     pub keep_alive: Duration,
-    /// `client_write_idle`: for a client that does not read its answer; default 60 s.
+    /// `client_write_idle`: waiting for a client to read its answer; 500 bytes make up for a second; default 60 s.
     pub client_write_idle: Duration,
     /// `upstream_connect`: default 3 s.
     pub upstream_connect: Duration,

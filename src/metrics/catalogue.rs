@@ -235,11 +235,13 @@ families! {
         "Times that an address of the CRM was left out, by failures in a row or by its health check.").by(&["upstream"]);
     UPSTREAM_RETRIES = counter("sidelock_upstream_retries_total",
         "Requests that went to another address because this one took no connection.").by(&["upstream"]);
-    CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now.");
+    CONNECTIONS = gauge("sidelock_connections", Count, "Client connections open now, and deliveries that go on although their sender hung up.");
     IDLE_CONNECTIONS = gauge("sidelock_idle_connections", Count,
         "Those of them over HTTP/1 that wait for a request, the first one or another.");
     CONNECTIONS_SHED = counter("sidelock_connections_shed_total",
-        "Client connections refused because a limit was reached.");
+        "Client connections, and requests over HTTP/2, refused because a limit was reached, by the limit.").by(&["reason"]);
+    CONNECTIONS_DROPPED = counter("sidelock_connections_dropped_total",
+        "Client connections closed unread because their address is banned or may not call.").by(&["reason"]);
     TLS_HANDSHAKES = counter("sidelock_tls_handshakes_total", "TLS handshakes with clients by result.").by(&["result"]);
     TLS_CERTIFICATE_EXPIRES = gauge("sidelock_tls_certificate_expires_timestamp_seconds", Moment,
         "When the certificates of listeners end, by listener and the certificate's first name.")

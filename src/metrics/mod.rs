@@ -33,7 +33,7 @@ pub use by_webhook::BotStats;
 use by_webhook::ByWebhook;
 use catalogue::Family;
 pub use upstreams::{AddressStats, Upstreams};
-pub use wire::{Handshake, Wire};
+pub use wire::{Dropped, Handshake, Shed, Wire};
 
 /// Bounds of the histograms of whole requests and of the CRM, in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -64,7 +64,7 @@ pub struct Metrics {
     last_reload_success: Gauge,
     /// The CRM's addresses, and the connections to them.
     pub upstreams: Upstreams,
-    /// TLS with clients.
+    /// Connections of clients that were refused, and TLS with the others.
     pub wire: Wire,
     /// Seconds from an edit that ends a key to the end of each connection that carried it.
     pub revocation: Histogram,
@@ -74,8 +74,6 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Those of them that rest until a request begins.
     pub idle_connections: IntGauge,
-    /// Client connections closed at once because a limit was reached.
-    pub connections_shed: IntCounter,
     /// Access log lines dropped because the queue was full.
     pub log_lines_dropped: IntCounter,
 }
@@ -118,7 +116,6 @@ impl Metrics {
             in_flight: IntGauge::with_opts(opts(&catalogue::IN_FLIGHT))?,
             connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
             idle_connections: IntGauge::with_opts(opts(&catalogue::IDLE_CONNECTIONS))?,
-            connections_shed: IntCounter::with_opts(opts(&catalogue::CONNECTIONS_SHED))?,
             log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
             by_key,
             by_webhook: ByWebhook::new()?,
@@ -135,7 +132,7 @@ impl Metrics {
         failures: Arc<Failures>,
         address_labels: AddressLabels,
     ) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 15] = [
+        let own: [Box<dyn Collector>; 14] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
             Box::new(self.overhead.clone()),
@@ -148,7 +145,6 @@ impl Metrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.idle_connections.clone()),
-            Box::new(self.connections_shed.clone()),
             Box::new(self.log_lines_dropped.clone()),
             Box::new(self.by_key.clone()),
         ];

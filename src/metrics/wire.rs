@@ -1,18 +1,69 @@
-//! Handshakes and certificates of listeners with TLS.
+//! Connections that were refused; handshakes and certificates of listeners with TLS.
 
 use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, Registry};
 
-use super::catalogue::{TLS_CERTIFICATE_EXPIRES, TLS_HANDSHAKES};
+use super::catalogue::{CONNECTIONS_DROPPED, CONNECTIONS_SHED, TLS_CERTIFICATE_EXPIRES, TLS_HANDSHAKES};
 use super::{as_f64, counter_vec, opts};
 use crate::clock::WallTime;
 
-/// Metrics of TLS.
+/// Metrics of connections.
 pub struct Wire {
+    shed: IntCounterVec,
+    dropped: IntCounterVec,
     handshakes: IntCounterVec,
     expires: GaugeVec,
     /// The labels that `expires` has.
     shown: Mutex<Vec<(String, String)>>,
+}
+
+/// Which limit left no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// That on all connections.
+    All,
+    /// That on connections of one address.
+    Address,
+    /// That on TLS handshakes under way.
+    Handshakes,
+    /// That on requests over HTTP/2.
+    Streams,
+    /// That on connections to the admin listener.
+    Admin,
+}
+
+/// Why a connection was closed before a byte of it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Its address is banned.
+    Banned,
+    /// Its address is not one of those that may call.
+    NotAllowed,
+}
+
+impl Shed {
+    const ALL: [Self; 5] = [Self::All, Self::Address, Self::Handshakes, Self::Streams, Self::Admin];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Address => "address",
+            Self::Handshakes => "handshakes",
+            Self::Streams => "streams",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl Dropped {
+    const ALL: [Self; 2] = [Self::Banned, Self::NotAllowed];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Banned => "banned",
+            Self::NotAllowed => "not_allowed",
+        }
+    }
 }
 
 /// How a handshake ended.
@@ -43,15 +94,34 @@ impl Handshake {
 
 impl Wire {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let (shed, dropped) = (counter_vec(&CONNECTIONS_SHED)?, counter_vec(&CONNECTIONS_DROPPED)?);
         let handshakes = counter_vec(&TLS_HANDSHAKES)?;
         let expires = GaugeVec::new(opts(&TLS_CERTIFICATE_EXPIRES), TLS_CERTIFICATE_EXPIRES.labels)?;
-        registry.register(Box::new(handshakes.clone()))?;
+        for counters in [&shed, &dropped, &handshakes] {
+            registry.register(Box::new(counters.clone()))?;
+        }
         registry.register(Box::new(expires.clone()))?;
         // `rate()` needs the zero.
+        for reason in Shed::ALL {
+            shed.with_label_values(&[reason.word()]).inc_by(0);
+        }
+        for reason in Dropped::ALL {
+            dropped.with_label_values(&[reason.word()]).inc_by(0);
+        }
         for result in Handshake::ALL {
             handshakes.with_label_values(&[result.word()]).inc_by(0);
         }
-        Ok(Self { handshakes, expires, shown: Mutex::default() })
+        Ok(Self { shed, dropped, handshakes, expires, shown: Mutex::default() })
+    }
+
+    /// There was no place.
+    pub fn shed(&self, reason: Shed) {
+        self.shed.with_label_values(&[reason.word()]).inc();
+    }
+
+    /// A connection was closed unread.
+    pub fn dropped(&self, reason: Dropped) {
+        self.dropped.with_label_values(&[reason.word()]).inc();
     }
 
     /// A handshake ended.

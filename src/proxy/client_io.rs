@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::patience::Patience;
 use super::wake::{Told, Waking};
 use crate::clock::{Clock, Moment};
 
@@ -160,10 +161,9 @@ pub struct ClientIo<S> {
     /// Read while the connection rested, and not yet by whoever speaks over it.
     ahead: Bytes,
     pace: Arc<Pace>,
-    write_idle: Duration,
+    patience: Patience,
     reading: Timer,
     writing: Timer,
-    write_due: Option<Instant>,
 }
 
 impl<S> ClientIo<S> {
@@ -173,23 +173,29 @@ impl<S> ClientIo<S> {
             stream: Waking::new(stream, Arc::default(), Told::ByPolls),
             ahead: Bytes::new(),
             pace,
-            write_idle,
+            patience: Patience::new(write_idle),
             reading: Timer::default(),
             writing: Timer::default(),
-            write_due: None,
         }
     }
 
-    /// A write that got through clears the deadline; one that must wait sets it.
-    fn watch_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            if self.write_due.take().is_some() {
-                self.pace.stuck.store(false, Ordering::Relaxed);
-            }
+    /// A write that got through makes up for some waiting; one that must wait has a deadline.
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() && self.patience.is_whole() {
+            return written;
+        }
+        if let Poll::Ready(done) = &written {
+            self.patience.moved(done.as_ref().map_or(0, bytes), Instant::now);
+            self.pace.stuck.store(false, Ordering::Relaxed);
             return written;
         }
         self.pace.stuck.store(true, Ordering::Relaxed);
-        let due = *self.write_due.get_or_insert_with(|| Instant::now() + self.write_idle);
+        let due = self.patience.waits(Instant::now);
         ready!(self.writing.poll(cx, due));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -246,7 +252,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch_write(cx, written)
+        self.watch_write(cx, written, |bytes| *bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -259,11 +265,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         {
             cx.waker().wake_by_ref();
         }
-        me.watch_write(cx, flushed)
+        me.watch_write(cx, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // TLS has something to say here too.
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch_write(cx, shut, |()| 0)
     }
 
     fn poll_write_vectored(
@@ -272,7 +280,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch_write(cx, written)
+        self.watch_write(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -336,4 +344,36 @@ impl Timer {
 fn millis(duration: Duration) -> u64 {
     const MOST: u64 = BETWEEN_REQUESTS - 2;
     u64::try_from(duration.as_millis()).unwrap_or(MOST).min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Writes much to a client that reads `bytes` at a time, with pauses; whether all of it went.
+    async fn written_to_one_who_reads(bytes: usize) -> io::Result<()> {
+        let (near, mut far) = tokio::io::duplex(64);
+        let limit = Duration::from_secs(1);
+        let mut io = ClientIo::new(near, Pace::new(&Clock::system(), limit, limit), limit);
+        let reading = async {
+            let mut buffer = vec![0; bytes];
+            let mut pauses = tokio::time::interval(Duration::from_millis(20));
+            while far.read_exact(&mut buffer).await.is_ok() {
+                pauses.tick().await;
+            }
+        };
+        tokio::select! {
+            written = io.write_all(&[0; 4_000]) => written,
+            () = reading => Ok(()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_must_read_at_some_pace() {
+        let slow = tokio::time::timeout(Duration::from_secs(10), written_to_one_who_reads(1)).await;
+        assert_eq!(slow.expect("it is cut").unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(written_to_one_who_reads(60).await.is_ok(), "3,000 bytes a second are read");
+    }
 }

@@ -3,46 +3,24 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use super::greeting::{self, Greeted, Spoken};
 use super::lifeline::Lifeline;
 use super::peer::{Scheme, Way};
+use super::places::{Place, shed};
 use super::proxy_protocol::Source;
-use super::{Proxy, http1, http2};
-use crate::client_addr::AddrGroup;
+use super::{Proxy, doors, http1, http2};
 use crate::config::{Listener, ProxyHeader, Timeouts};
 use crate::denial::{Ambiguity, Denial};
+use crate::metrics::Shed;
 use crate::tls::acceptor::Versions;
-
-/// Open client connections, in all and per address. The map holds one entry per connected address, so the limit on
-/// connections bounds it.
-#[derive(Debug, Default)]
-pub struct Connections {
-    open: AtomicUsize,
-    by_address: DashMap<AddrGroup, usize>,
-    /// TLS handshakes under way.
-    pub handshakes: Arc<AtomicUsize>,
-    /// Requests over HTTP/2 under way: one connection brings many.
-    pub streams: Arc<AtomicUsize>,
-}
-
-/// One counted connection; dropping it counts it out.
-#[derive(Debug)]
-struct Place {
-    proxy: Arc<Proxy>,
-    group: Option<AddrGroup>,
-}
 
 /// pingora's application: each accepted stream becomes one hyper connection.
 #[derive(Clone, Debug)]
@@ -64,16 +42,18 @@ async fn serve(proxy: Arc<Proxy>, stream: Stream) {
         (Arc::clone(&live.timeouts), Arc::clone(listener))
     };
     let Some(mut place) = Place::take(&proxy) else {
-        return shed(&proxy, &listener, stream).await;
+        return shed(&proxy, &listener, stream, Shed::All).await;
     };
     if !is_plain(&listener) {
         // Boxed: a connection that needs none of it must not be as large.
         return Box::pin(greet(proxy, stream, &listener, from, place, timeouts)).await;
     }
     if !place.count(from) {
-        return shed(&proxy, &listener, stream).await;
+        drop(place);
+        return shed(&proxy, &listener, stream, Shed::Address).await;
     }
-    http1::speak(proxy, stream, from, Way { scheme: Scheme::Http, certificate: None }, timeouts).await;
+    let way = Way { scheme: Scheme::Http, certificate: None };
+    http1::speak((proxy, place), stream, from, way, timeouts).await;
 }
 
 /// True where HTTP/1 begins with the first byte.
@@ -98,20 +78,22 @@ async fn greet(
             return proxy.metrics.unreadable(Denial::AddressNotAllowed);
         }
         match greeting::source(&mut stream, timeouts.request_head).await {
+            Some(Source::Client(client)) if !doors::may_connect(&proxy, client) => return,
             Some(Source::Client(client)) => peer = client,
             Some(Source::Sender) => {}
             None => return proxy.metrics.unreadable(Denial::Ambiguous(Ambiguity::Syntax)),
         }
     }
     if !place.count(peer) {
-        return shed(&proxy, listener, stream).await;
+        drop(place);
+        return shed(&proxy, listener, stream, Shed::Address).await;
     }
     let Some(Greeted { stream, way, spoken }) = greeting::open(stream, listener, &proxy, &timeouts).await
     else {
         return;
     };
     match spoken {
-        Spoken::One => http1::speak(proxy, stream, peer, way, timeouts).await,
+        Spoken::One => http1::speak((proxy, place), stream, peer, way, timeouts).await,
         Spoken::Two => http2::speak(proxy, stream, peer, way, timeouts).await,
     }
 }
@@ -159,68 +141,4 @@ pub(super) async fn until<T>(
         Poll::Pending
     })
     .await
-}
-
-/// Turns a connection away, and says so where the client would understand.
-async fn shed(proxy: &Proxy, listener: &Listener, mut stream: Stream) {
-    proxy.metrics.connections_shed.inc();
-    proxy.metrics.unreadable(Denial::Overloaded);
-    if listener.tls.is_none() {
-        refuse(&mut stream).await;
-    }
-}
-
-/// Told before anything was read: the client may try again.
-async fn refuse(stream: &mut Stream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    let told = async {
-        stream.write_all(ANSWER).await?;
-        stream.shutdown().await
-    };
-    // Whether a client that is turned away hears it is its own affair.
-    drop(tokio::time::timeout(std::time::Duration::from_secs(1), told).await);
-}
-
-impl Place {
-    /// One of all.
-    fn take(proxy: &Arc<Proxy>) -> Option<Self> {
-        let connections = &proxy.connections;
-        if connections.open.fetch_add(1, Ordering::Relaxed) >= proxy.limits.connections {
-            connections.open.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        proxy.metrics.connections.inc();
-        Some(Self { proxy: Arc::clone(proxy), group: None })
-    }
-
-    /// One of its address's; false if it has too many. A trusted proxy brings many clients over its own.
-    fn count(&mut self, peer: IpAddr) -> bool {
-        if self.proxy.live.load().gate.trusted_proxies.contains(peer) {
-            return true;
-        }
-        let group = AddrGroup::of(peer);
-        let mut count = self.proxy.connections.by_address.entry(group).or_insert(0);
-        if *count >= self.proxy.limits.connections_per_address {
-            return false;
-        }
-        *count += 1;
-        self.group = Some(group);
-        true
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let connections = &self.proxy.connections;
-        connections.open.fetch_sub(1, Ordering::Relaxed);
-        self.proxy.metrics.connections.dec();
-        if let Some(group) = self.group
-            && let Entry::Occupied(mut entry) = connections.by_address.entry(group)
-        {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-    }
 }

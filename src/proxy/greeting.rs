@@ -16,7 +16,7 @@ use super::Proxy;
 use super::peer::{Scheme, Way};
 use super::proxy_protocol::{self, Progress, Source};
 use crate::config::{Listener, Timeouts};
-use crate::metrics::Handshake;
+use crate::metrics::{Handshake, Shed};
 use crate::tls::acceptor::{Acceptor, H2, Versions};
 use crate::tls::certificate::Facts;
 
@@ -77,7 +77,10 @@ pub async fn open(
             let begun = Slot::take(&proxy.connections.handshakes, proxy.limits.connections.div_ceil(2));
             let shaken = match begun {
                 Some(_slot) => shake(stream, acceptor, timeouts.tls_handshake).await,
-                None => Err(Handshake::Shed),
+                None => {
+                    proxy.metrics.wire.shed(Shed::Handshakes);
+                    Err(Handshake::Shed)
+                }
             };
             let result = shaken.as_ref().map_or_else(|failure| *failure, |_| Handshake::Done);
             proxy.metrics.wire.shook(result);

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use super::client_io::{ClientIo, Pace};
 use super::connection::{Until, until};
-use super::peer::{Connected, Peer, Way};
+use super::peer::{Connected, Counted, Peer, Way};
+use super::places::Place;
 use super::{Proxy, exchange};
 use crate::config::Timeouts;
 use crate::denial::{Ambiguity, Denial};
@@ -28,11 +29,19 @@ const HYPERS_FIELDS: usize = 100;
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves a client until the connection ends.
-pub(super) async fn speak<S>(proxy: Arc<Proxy>, stream: S, peer: IpAddr, way: Way, timeouts: Arc<Timeouts>)
-where
+pub(super) async fn speak<S>(
+    (proxy, place): (Arc<Proxy>, Place),
+    stream: S,
+    peer: IpAddr,
+    way: Way,
+    timeouts: Arc<Timeouts>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Arc::new(Connected { peer: Peer::new(peer), way, lifeline: proxy.lifelines.open() });
+    let lifeline = proxy.lifelines.open();
+    // With its place, which a tunnel keeps when HTTP is over.
+    let place = Some(Counted::Connection(place));
+    let peer = Arc::new(Connected { peer: Peer::new(peer), way, lifeline, place });
     let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
     let mut io = ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle);
     drop(timeouts);

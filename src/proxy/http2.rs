@@ -29,11 +29,12 @@ use super::client_io::{ClientIo, Pace};
 use super::connection::{Until, until};
 use super::download::{Answer, DownloadBroke};
 use super::greeting::Slot;
-use super::peer::{Connected, Peer, Way};
+use super::peer::{Connected, Counted, Peer, Way};
 use super::{Proxy, exchange};
 use crate::config::Timeouts;
 use crate::credential::api_key::DigestMemo;
 use crate::denial::{Ambiguity, Denial};
+use crate::metrics::Shed;
 use streams::{Doom, Guard, Streams};
 
 /// Requests at once over one connection.
@@ -60,6 +61,7 @@ where
     pace.busy(false);
     let io = TokioIo::new(ClientIo::new(stream, pace, timeouts.client_write_idle));
     let (memo, watched) = (Arc::<DigestMemo>::default(), Arc::clone(&streams));
+    let patience = timeouts.client_write_idle;
     let service = {
         let proxy = Arc::clone(&proxy);
         let within = lifeline.line();
@@ -67,8 +69,10 @@ where
             let mut peer = Peer::new(ip);
             peer.memo = Arc::clone(&memo);
             let lifeline = proxy.lifelines.open_within(&within);
-            let peer = Arc::new(Connected { peer, way: way.clone(), lifeline });
-            answer(Arc::clone(&proxy), peer, Guard::new(&watched), request)
+            let slot = Slot::take(&proxy.connections.streams, proxy.limits.connections);
+            let place = slot.map(Counted::Stream);
+            let peer = Arc::new(Connected { peer, way: way.clone(), lifeline, place });
+            answer(Arc::clone(&proxy), peer, Guard::new(&watched, patience), request)
         })
     };
     let connection = builder(&proxy).serve_connection(io, service);
@@ -120,8 +124,7 @@ async fn answer(
 ) -> Result<Response<Streamed>, Infallible> {
     let (mut parts, body) = request.into_parts();
     as_http1(&mut parts, !body.is_end_stream());
-    let slot = Slot::take(&proxy.connections.streams, proxy.limits.connections);
-    let refusal = if slot.is_none() {
+    let refusal = if peer.place.is_none() {
         Some((Denial::Overloaded, StatusCode::SERVICE_UNAVAILABLE))
     } else {
         // As hyper does with HTTP/1.1.
@@ -130,8 +133,11 @@ async fn answer(
     };
     if let Some((denial, status)) = refusal {
         proxy.metrics.unreadable(denial);
+        if peer.place.is_none() {
+            proxy.metrics.wire.shed(Shed::Streams);
+        }
         guard.done();
-        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard, slot });
+        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard });
         *response.status_mut() = status;
         if let Some(seconds) = denial.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -145,7 +151,7 @@ async fn answer(
     if response.body().is_end_stream() {
         guard.done();
     }
-    Ok(response.map(|answer| Streamed { answer, guard, slot }))
+    Ok(response.map(|answer| Streamed { answer, guard }))
 }
 
 /// Makes a head what it would have been in HTTP/1.1 (RFC 9113 section 8.3.1), for the judge to judge: `:authority` becomes `Host`
@@ -185,8 +191,6 @@ fn join_cookies(parts: &mut Parts) {
 struct Streamed {
     answer: Answer,
     guard: Guard,
-    #[expect(dead_code, reason = "held, and dropped with the answer")]
-    slot: Option<Slot>,
 }
 
 impl Body for Streamed {
@@ -201,7 +205,9 @@ impl Body for Streamed {
         me.guard.asked();
         let polled = Pin::new(&mut me.answer).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(_))) if !me.answer.is_end_stream() => me.guard.given(),
+            Poll::Ready(Some(Ok(frame))) if !me.answer.is_end_stream() => {
+                me.guard.given(frame.data_ref().map_or(0, Bytes::len));
+            }
             // What breaks on our side is not the client's doing.
             Poll::Ready(_) => me.guard.done(),
             Poll::Pending => {}

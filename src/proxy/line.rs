@@ -31,8 +31,10 @@ use crate::request_head::own_fields::OwnFields;
 /// any other number is an allocation and a fill per response.
 const MOST_HEAD_BYTES: usize = 64 * 1024;
 
-/// Most bytes that are read until the head of the final answer is there, the beginning of its body included, of which one
-/// read can bring 400 KiB. Interim answers come without end from a CRM that is broken.
+/// Most bytes in one read from the CRM: what a client that does not read its answer can make us hold is a few of these.
+const MOST_BUFFERED: usize = 64 * 1024;
+
+/// Most bytes that are read until the head of the final answer is there, the beginning of its body included. Interim answers come without end from a CRM that is broken.
 const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
 
 /// Nobody closes a connection so soon after an answer without having said so in it; a look into the socket costs a call of the
@@ -97,8 +99,9 @@ impl Line {
         let insertion = Arc::new(Insertion::default());
         let stream = Inserting::new(stream, Arc::clone(&insertion));
         let stream = TokioIo::new(Waking::new(stream, Arc::clone(&wake), Told::ByHolder));
-        let (sender, connection) =
-            http1::Builder::new().max_header_size(MOST_HEAD_BYTES).handshake(stream).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(MOST_HEAD_BYTES).max_buf_size(MOST_BUFFERED);
+        let (sender, connection) = builder.handshake(stream).await?;
         let driver: Driver = Box::pin(connection.with_upgrades());
         Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }

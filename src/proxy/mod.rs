@@ -1,14 +1,16 @@
 //! The data path: hyper on pingora-core's listeners and connector.
 //!
-//! In the order of a request: [`connection`] (accept, limits, deadlines in [`client_io`]; by which listener, [`front`]; TLS and
-//! PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) → [`exchange`] (judge, forward,
-//! answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the request as the CRM gets it) → [`upstream`] (the CRM's addresses, and connections to them) → [`line`] (one of
-//! these) → [`upload`] and
+//! In the order of a request: [`doors`] (who may connect at all) → [`connection`] (accept, limits in [`places`], deadlines in
+//! [`client_io`] and [`patience`]; by which listener, [`front`]; TLS and PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) →
+//! [`exchange`] (judge, forward, answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the
+//! request as the CRM gets it) → [`upstream`] (the CRM's addresses, and connections to them) → [`line`] (one of these; what we say
+//! ourselves, [`insertion`]) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
 //! refusal into bytes.
 
 pub mod client_io;
 pub mod connection;
+pub mod doors;
 pub mod download;
 pub mod exchange;
 pub mod forward;
@@ -21,7 +23,9 @@ pub mod http2;
 pub mod insertion;
 pub mod lifeline;
 pub mod line;
+pub mod patience;
 pub mod peer;
+pub mod places;
 pub mod proxy_protocol;
 pub mod record;
 pub mod respond;
@@ -43,10 +47,11 @@ use crate::gate::Gate;
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
-use connection::Connections;
+use doors::Doors;
 use front::Fronts;
 use held::Room;
 use lifeline::Lifelines;
+use places::Connections;
 use upstream::Upstream;
 
 /// Everything that a reload replaces, in one swap.
@@ -56,6 +61,8 @@ pub struct Live {
     pub gate: Gate,
     /// The CRM; kept with its connections while its section does not change.
     pub upstream: Arc<Upstream>,
+    /// Who may connect at all.
+    pub doors: Doors,
     /// The listeners, in the order in which they were bound.
     pub fronts: Vec<Arc<Listener>>,
     /// How long things may take.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 
+use super::greeting::Slot;
 use super::lifeline::Lifeline;
+use super::places::Place;
 use crate::credential::api_key::DigestMemo;
 use crate::request_head::own_fields::OwnFields;
 use crate::tls::certificate::Facts;
@@ -47,6 +49,17 @@ pub struct Connected {
     pub way: Way,
     /// What it carries.
     pub lifeline: Lifeline,
+    /// Its place among all, for as long as anything that came by it is under way; `None` if there was none.
+    pub place: Option<Counted>,
+}
+
+/// What it counts as.
+#[derive(Debug)]
+pub enum Counted {
+    /// A connection.
+    Connection(Place),
+    /// A request over a connection that brings many.
+    Stream(Slot),
 }
 
 /// How a connection came.

@@ -130,19 +130,31 @@ pub fn accept_for(key: &[u8]) -> String {
 /// Once one side has ended, the other gets this long to say what it still has to say.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
+/// How one direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Nothing more will come.
+    Said,
+    /// What came cannot be passed on: whoever should hear it is gone, or does not read.
+    Unheard,
+}
+
 /// Passes bytes until one side ends, an error, or silence on both sides.
 async fn pass(client: Upgraded, crm: Upgraded, moved: &Moved, idle: Duration) {
     let (client_reads, client_writes) = tokio::io::split(TokioIo::new(client));
     let (crm_reads, crm_writes) = tokio::io::split(TokioIo::new(crm));
     let mut up = std::pin::pin!(copy(client_reads, crm_writes, moved, &moved.up, idle));
     let mut down = std::pin::pin!(copy(crm_reads, client_writes, moved, &moved.down, idle));
-    tokio::select! {
-        () = up.as_mut() => drop(timeout(LAST_WORDS, down).await),
-        () = down.as_mut() => drop(timeout(LAST_WORDS, up).await),
+    let (ended, other) = tokio::select! {
+        ended = up.as_mut() => (ended, down),
+        ended = down.as_mut() => (ended, up),
+    };
+    if ended == Ended::Said {
+        drop(timeout(LAST_WORDS, other).await);
     }
 }
 
-async fn copy<R, W>(mut from: R, mut to: W, moved: &Moved, own: &AtomicU64, idle: Duration)
+async fn copy<R, W>(mut from: R, mut to: W, moved: &Moved, own: &AtomicU64, idle: Duration) -> Ended
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -159,16 +171,13 @@ where
             }
             Err(_) => 0,
         };
-        let written = match buffer.get(..read) {
-            Some(bytes) if read > 0 => {
-                timeout(idle, to.write_all(bytes)).await.is_ok_and(|written| written.is_ok())
-            }
-            Some(_) | None => false,
-        };
-        if !written {
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
             // The other side learns of the end; whether it still listens is its own affair.
-            drop(to.shutdown().await);
-            return;
+            drop(timeout(LAST_WORDS, to.shutdown()).await);
+            return Ended::Said;
+        };
+        if !timeout(idle, to.write_all(bytes)).await.is_ok_and(|written| written.is_ok()) {
+            return Ended::Unheard;
         }
         own.fetch_add(u64::try_from(read).unwrap_or(0), Ordering::Relaxed);
     }

@@ -15,13 +15,9 @@ use tokio::time::Instant;
 
 use super::client_io::Timer;
 use super::held::Taken;
+use super::patience::Patience;
 use crate::denial::{Ambiguity, Denial};
 use crate::request_head::fields::{Kind, kind_of};
-
-/// After this long, a body must have come at [`LEAST_BYTES_PER_SECOND`] on average.
-const GRACE: Duration = Duration::from_secs(30);
-/// SECURITY: slower than any working client, faster than one that only holds a connection.
-const LEAST_BYTES_PER_SECOND: u64 = 500;
 
 /// A request body for the CRM.
 #[derive(Debug)]
@@ -42,10 +38,8 @@ pub struct Streaming {
     body: Incoming,
     state: Arc<UploadState>,
     limit: u64,
-    idle: Duration,
+    patience: Patience,
     timer: Timer,
-    due: Instant,
-    started: Instant,
     trailers: Trailers,
 }
 
@@ -96,15 +90,12 @@ impl Upload {
             return (Self::Empty, None);
         }
         let state = Arc::new(UploadState::default());
-        let started = Instant::now();
         let streaming = Streaming {
             body,
             state: Arc::clone(&state),
             limit,
-            idle,
+            patience: Patience::new(idle),
             timer: Timer::default(),
-            due: started + idle,
-            started,
             trailers,
         };
         (Self::Streaming(Box::new(streaming)), Some(state))
@@ -208,7 +199,8 @@ impl Body for Upload {
 impl Streaming {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadBroke>>> {
         let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
-            ready!(self.timer.poll(cx, self.due));
+            let due = self.patience.waits(Instant::now);
+            ready!(self.timer.poll(cx, due));
             return self.broke(UploadEnd::TooSlow);
         };
         match polled {
@@ -243,12 +235,7 @@ impl Streaming {
         if total > self.limit {
             return Err(UploadEnd::TooLarge);
         }
-        let now = Instant::now();
-        self.due = now + self.idle;
-        let elapsed = now.duration_since(self.started);
-        if elapsed > GRACE && total < elapsed.saturating_sub(GRACE).as_secs() * LEAST_BYTES_PER_SECOND {
-            return Err(UploadEnd::TooSlow);
-        }
+        self.patience.moved(frame.data_ref().map_or(0, Bytes::len), Instant::now);
         Ok(())
     }
 

@@ -295,6 +295,7 @@ impl Reloader {
         self.live.store(Arc::new(Live {
             gate: live.gate.with_keys(keys),
             upstream: Arc::clone(&live.upstream),
+            doors: live.doors.clone(),
             fronts: live.fronts.clone(),
             timeouts: Arc::clone(&live.timeouts),
             body_limit: live.body_limit,

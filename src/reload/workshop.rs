@@ -19,6 +19,7 @@ use crate::policy::allowlist::Allowlist;
 use crate::policy::blank::Blanks;
 use crate::policy::senders::{Memory, Rules, SenderPolicy};
 use crate::proxy::Live;
+use crate::proxy::doors::Doors;
 use crate::proxy::front::in_order;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
@@ -109,7 +110,7 @@ impl Workshop {
         let fronts = in_order(&self.places, &config.listeners, old);
         self.metrics.wire.certificates(fronts.iter().flat_map(|listener| certificates(listener)));
         let (timeouts, body_limit) = (Arc::new(config.timeouts), config.limits.body);
-        Ok(Live { gate, upstream, fronts, timeouts, body_limit })
+        Ok(Live { gate, upstream, doors: Doors::new(config), fronts, timeouts, body_limit })
     }
 
     fn senders(&self, webhook: &str, rules: &Rules) -> (SenderPolicy, Arc<SenderStats>) {

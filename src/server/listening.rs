@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
-use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
+use pingora_core::listeners::{ConnectionFilter, L4BufferSettings, ListenerConfig};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -149,6 +150,12 @@ impl<A> Listening<A> {
             service.add_listener(bound.config().l4_buffer(L4BufferSettings::unbuffered()));
         }
         Self { service, sockets, draining, threads }
+    }
+
+    /// Asks `filter` about each connection before anything else.
+    pub(super) fn behind(mut self, filter: Arc<dyn ConnectionFilter>) -> Self {
+        self.service.set_connection_filter(filter);
+        self
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Sockets are bound before pingora starts, so that a port in use is an error with a name and port 0 tells its number.
 
+mod descriptors;
 mod listening;
 mod stop;
 
@@ -29,10 +30,12 @@ use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::connection::Accept;
+use crate::proxy::doors::Doorkeeper;
 use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
+use crate::proxy::places::Connections;
 use crate::proxy::upstream::checks::Rounds;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
@@ -126,11 +129,10 @@ impl Sidelock {
         let readiness = Readiness::default();
         let metrics = Arc::clone(&parts.metrics);
         let stop = Stop { readiness: readiness.clone(), drain, metrics, timeouts: *timeouts };
-        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
+        let proxy = parts.proxy(descriptors::fit(*limits), fronts, draining.clone(), clock)?;
         let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
         let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
-        let admin_app =
-            Admin { metrics: parts.metrics, readiness, failures: Arc::clone(&parts.failures), pass };
+        let admin_app = Admin::new(parts.metrics, readiness, Arc::clone(&parts.failures), pass);
         let rounds = Arc::clone(&parts.workshop.rounds);
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let reloader = Reloader::new(
@@ -144,7 +146,7 @@ impl Sidelock {
         );
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
+        pingora.add_service(for_clients(proxy, sockets, draining));
         pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
         add_background(&mut pingora, reloader, rounds, parts.telegram);
         let [door_file, pid_file] = [pass::FILE, PID].map(|name| server.state_dir.join(name));
@@ -264,6 +266,13 @@ impl Parts {
             next_id: AtomicU64::new(0),
         })
     }
+}
+
+/// The listeners for clients, with someone at their doors.
+fn for_clients(proxy: Proxy, sockets: Vec<Bound>, draining: watch::Receiver<bool>) -> Listening<Accept> {
+    let proxy = Arc::new(proxy);
+    let doorkeeper = Arc::new(Doorkeeper(Arc::clone(&proxy)));
+    Listening::new("proxy", Accept(proxy), sockets, Some(draining), None).behind(doorkeeper)
 }
 
 /// The address that the admin listener got, where port 0 was asked for.

@@ -57,7 +57,7 @@ fn a_slow_head_meets_a_deadline_and_an_idle_connection_another() {
 
 #[test]
 fn connections_are_counted_in_all_and_per_address() {
-    for limit in ["connections = 3", "connections_per_address = 3"] {
+    for (limit, reason) in [("connections = 3", "all"), ("connections_per_address = 3", "address")] {
         let crm = Crm::usual();
         let key = TestKey::new(&["read"], "");
         let gateway = Plan::before(&crm).key(&key).with(&format!("[limits]\n{limit}\n")).start();
@@ -74,7 +74,8 @@ fn connections_are_counted_in_all_and_per_address() {
         crate::support::eventually("there is room again", || {
             (get(gateway.address, "/api/x", &[&key.header()]).status == 200).then_some(())
         });
-        assert!(gateway.metric("sidelock_connections_shed_total") >= 1.0);
+        let series = format!("sidelock_connections_shed_total{{reason=\"{reason}\"}}");
+        assert!(gateway.metric(&series) >= 1.0);
     }
 }
 

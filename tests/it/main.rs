@@ -16,6 +16,8 @@
 
 mod support;
 
+mod abuse;
+mod abuse_bytes;
 mod bans;
 mod bodies;
 mod bounds;
@@ -27,6 +29,7 @@ mod decoys;
 mod deliveries;
 mod documents;
 mod doors;
+mod dropped;
 mod editing;
 mod explain;
 mod forwarding;

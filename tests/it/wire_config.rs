@@ -58,6 +58,7 @@ fn listeners_with_mistakes() {
         (at(&format!("{PAIR}\nh2c = true")), "'h2c' is HTTP/2 without TLS"),
         (at("client_ca = \"ca.pem\""), "'client_ca' needs a certificate"),
         (at("proxy_protocol = true"), "every connection would be cut"),
+        (at("[client_address]\ndrop = true"), "without allow_from nobody would be dropped"),
         (at("certificate = { file = \"crm.pem\" }"), "'key' is missing"),
         (at("certificate = { file = \"shop.pem\", key = \"crm.key\" }"), "the key must be that of the first"),
         (at("certificate = { file = \"crm.pem\", key = \"crm.pem\" }"), "crm.pem: no items found"),

@@ -125,7 +125,7 @@ class Part:
 class Sidelock(Part):
     """A gateway with a configuration, a key for each title with its scopes and further lines, and secrets in files."""
 
-    def __init__(self, folder, upstream, config="", keys=None, upstream_keys="", secrets=None, lines=None, server=""):
+    def __init__(self, folder, upstream, config="", keys=None, upstream_keys="", secrets=None, lines=None, server="", times=""):
         folder.mkdir()
         for name, text in (secrets or {}).items():
             write_private(folder / name, text)
@@ -141,7 +141,7 @@ class Sidelock(Part):
             f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n{server}\n\n'
             f'[upstream]\nurl = "{upstream}"\n{upstream_keys}\n\n'
             '[keys]\nfile = "keys.toml"\n\n'
-            f'[timeouts]\ndrain_accept = "0s"\n\n{config}\n'
+            f'[timeouts]\ndrain_accept = "0s"\n{times}\n{config}\n'
         )
         binary = (ROOT / os.environ.get("SIDELOCK_BIN", "target/debug/sidelock")).resolve()
         super().__init__("sidelock", [binary, "run", "--config", "sidelock.toml"], folder)

@@ -74,11 +74,16 @@ class BotApi(Handler):
         self.answer(200, json.dumps({"ok": True, "result": info if "getWebhookInfo" in self.path else True}).encode())
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    #: Hundreds may connect at once; the usual five lose some.
+    request_queue_size = 1024
+
+
 @contextmanager
 def serving(handler):
     """A server of that kind on loopback; its URL."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

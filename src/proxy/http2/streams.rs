@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::super::patience::Patience;
 use crate::config::Timeouts;
 
 /// So many requests taken back within [`WINDOW`] end the connection: whether by the client itself (CVE-2023-44487), or by an
@@ -25,13 +26,20 @@ pub(super) struct Streams {
 
 #[derive(Debug)]
 struct State {
-    /// Each with the time since which its client has not made room for more of the answer.
-    open: HashMap<u64, Option<Instant>>,
+    open: HashMap<u64, Reading>,
     next: u64,
     /// When the last one ended, or the connection began.
     idle_since: Instant,
     window: Instant,
     resets: u32,
+}
+
+/// How the client reads one answer.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    patience: Patience,
+    /// Bytes that were given, and go when the client makes room for more.
+    given: usize,
 }
 
 /// Why a connection must end.
@@ -97,11 +105,10 @@ impl State {
             let due = self.idle_since + limit;
             return if due <= now { Err(Doom::Idle) } else { Ok(due) };
         }
-        let limit = timeouts.client_write_idle;
-        match self.open.values().flatten().min().map(|since| *since + limit) {
+        match self.open.values().filter_map(|reading| reading.patience.ends()).min() {
             Some(due) if due <= now => Err(Doom::Stalled),
             Some(due) => Ok(due),
-            None => Ok(now + limit.min(timeouts.keep_alive)),
+            None => Ok(now + timeouts.client_write_idle.min(timeouts.keep_alive)),
         }
     }
 
@@ -114,25 +121,32 @@ impl State {
 }
 
 impl Guard {
-    pub(super) fn new(streams: &Arc<Streams>) -> Self {
+    /// Its client may take `patience` to read nothing.
+    pub(super) fn new(streams: &Arc<Streams>, patience: Duration) -> Self {
         let mut state = streams.state.lock();
         let number = state.next;
         state.next += 1;
         if state.open.is_empty() {
             streams.cause.notify_one();
         }
-        state.open.insert(number, None);
+        state.open.insert(number, Reading { patience: Patience::new(patience), given: 0 });
         Self { streams: Arc::clone(streams), number, end: End::TakenBack }
     }
 
-    /// More of the answer can be sent.
+    /// More of the answer can be sent: what was given before is gone.
     pub(super) fn asked(&self) {
-        self.note(None);
+        self.note(|reading| {
+            let bytes = std::mem::take(&mut reading.given);
+            reading.patience.moved(bytes, Instant::now);
+        });
     }
 
-    /// Part of the answer was sent; more is sent when the client makes room.
-    pub(super) fn given(&self) {
-        self.note(Some(Instant::now()));
+    /// So many bytes of the answer were given; more are asked for when the client makes room.
+    pub(super) fn given(&self, bytes: usize) {
+        self.note(|reading| {
+            reading.given = reading.given.saturating_add(bytes);
+            reading.patience.waits(Instant::now);
+        });
     }
 
     /// The answer is whole.
@@ -140,9 +154,9 @@ impl Guard {
         self.end = End::Done;
     }
 
-    fn note(&self, since: Option<Instant>) {
-        if let Some(waiting) = self.streams.state.lock().open.get_mut(&self.number) {
-            *waiting = since;
+    fn note(&self, what: impl FnOnce(&mut Reading)) {
+        if let Some(reading) = self.streams.state.lock().open.get_mut(&self.number) {
+            what(reading);
         }
     }
 }
@@ -185,9 +199,9 @@ mod tests {
         let secs = Duration::from_secs;
         assert_eq!(look(secs(9)), Ok(()));
         assert_eq!(look(secs(10)), Err(Doom::Idle), "nothing was asked at all");
-        let mut first = Guard::new(&streams);
+        let mut first = Guard::new(&streams, timeouts.client_write_idle);
         assert_eq!(look(secs(3600)), Ok(()), "a request takes as long as it takes");
-        first.given();
+        first.given(1);
         assert_eq!(look(secs(3600)), Err(Doom::Stalled));
         first.asked();
         assert_eq!(look(secs(3600)), Ok(()));
@@ -196,7 +210,7 @@ mod tests {
         assert_eq!((look(secs(50)), look(secs(70))), (Ok(()), Err(Doom::Idle)));
         for _ in 0..=MOST_RESETS {
             assert_ne!(look(secs(0)), Err(Doom::Flood));
-            drop(Guard::new(&streams));
+            drop(Guard::new(&streams, timeouts.client_write_idle));
         }
         assert_eq!(look(secs(0)), Err(Doom::Flood));
     }

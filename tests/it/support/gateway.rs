@@ -68,6 +68,8 @@ pub struct Plan {
     pub keys_section: String,
     pub environment: Vec<(&'static str, String)>,
     pub files: Vec<(&'static str, &'static str)>,
+    /// How many the gateway may open at most.
+    pub descriptors: Option<u32>,
 }
 
 impl Plan {
@@ -80,6 +82,7 @@ impl Plan {
             keys_section: String::new(),
             environment: Vec::new(),
             files: Vec::new(),
+            descriptors: None,
         }
     }
 
@@ -117,7 +120,7 @@ impl Plan {
         }
         write("keys.toml", &self.keys);
         let path = write("sidelock.toml", &config);
-        let (child, said, address, admin) = launch(&path, self.environment);
+        let (child, said, address, admin) = launch(&path, self.environment, self.descriptors);
         let gateway = Gateway { address, admin, folder, said, child };
         gateway.wait_until_ready();
         gateway
@@ -126,8 +129,14 @@ impl Plan {
 
 type Launched = (Child, Said, SocketAddr, SocketAddr);
 
-fn launch(config: &Path, environment: Vec<(&'static str, String)>) -> Launched {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+fn launch(config: &Path, environment: Vec<(&'static str, String)>, descriptors: Option<u32>) -> Launched {
+    let program = env!("CARGO_BIN_EXE_sidelock");
+    let mut command = Command::new(program);
+    if let Some(most) = descriptors {
+        command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), program]);
+    }
+    let mut child = command
         .args(["run", "--config"])
         .arg(config)
         .env("NO_COLOR", "1")
@@ -250,7 +259,7 @@ impl Gateway {
 
     /// Starts the gateway once more, in the same folder; it was stopped before.
     pub fn again(&mut self) {
-        (self.child, self.said, self.address, self.admin) = launch(&self.config_file(), Vec::new());
+        (self.child, self.said, self.address, self.admin) = launch(&self.config_file(), Vec::new(), None);
         self.wait_until_ready();
     }
 
