@@ -44,7 +44,7 @@ pub use crm_credential::{Credential, Credentials};
 use environment::Environment;
 pub use keys::Keys;
 pub use limits::Limits;
-pub use listener::{Listener, Place, ProxyHeader};
+pub use listener::{ClientCertificates, Listener, Place, ProxyHeader};
 use reader::{Reading, Section, Value};
 pub use route::Route;
 use sender::Senders;
@@ -95,6 +95,8 @@ pub struct Names {
     pub scopes: Scopes,
     /// The credentials of the CRM's.
     pub credentials: CredentialNames,
+    /// Whether a key can be bound to a client certificate.
+    pub certificates: ClientCertificates,
 }
 
 impl Config {
@@ -105,9 +107,18 @@ impl Config {
         Networks::union(known.into_iter().chain(self.webhooks.iter().map(|webhook| &webhook.allow_from)))
     }
 
+    /// Whether any listener asks clients for a certificate.
+    pub fn client_certificates(&self) -> ClientCertificates {
+        Listener::any_asks(&self.listeners)
+    }
+
     /// What a key file may name.
     pub fn names(&self) -> Names {
-        Names { scopes: self.scopes.clone(), credentials: self.upstream.credentials.names().clone() }
+        Names {
+            scopes: self.scopes.clone(),
+            credentials: self.upstream.credentials.names().clone(),
+            certificates: self.client_certificates(),
+        }
     }
 }
 
@@ -197,7 +208,11 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
     let file = keys.file.clone();
-    let known = Names { scopes: scopes.clone(), credentials: credentials.names().clone() };
+    let known = Names {
+        scopes: scopes.clone(),
+        credentials: credentials.names().clone(),
+        certificates: Listener::any_asks(&listeners),
+    };
     let config = server.zip(upstream).map(|(server, upstream)| Config {
         server,
         listeners,

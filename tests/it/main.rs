@@ -20,6 +20,7 @@ mod bans;
 mod bodies;
 mod bounds;
 mod check;
+mod client_certificates;
 mod credentials;
 mod crm_packs;
 mod cut;
