@@ -31,6 +31,10 @@ pub fn judge(parts: &Parts, listed: &ListedNames) -> Result<Head, Denial> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Denial::MethodNotAllowed);
     }
+    // To Django and werkzeug `get` is `GET`; to rules that name methods it is another one.
+    if !parts.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        return Err(Denial::Ambiguous(Ambiguity::Method));
+    }
     let host = host::the_one(&parts.headers, parts.version)?;
     let target = Target::judge(&parts.uri, &parts.method, host)?;
     let facts = fields::judge(&parts.headers, listed)?;
@@ -120,6 +124,15 @@ mod tests {
         }
         assert!(head(post().header("content-length", "1").header("content-length", "1")).is_err());
         assert!(head(post().header("content-length", "1").header("transfer-encoding", "chunked")).is_err());
+    }
+
+    #[test]
+    fn methods_have_one_spelling() {
+        for method in ["get", "Get", "GEt", "G_T", "GET1", "GET~", "gET"] {
+            let refused = head(get("/x").method(method)).unwrap_err();
+            assert_eq!(refused, Denial::Ambiguous(Ambiguity::Method), "{method}");
+        }
+        assert!(head(get("/x").method("VERSION-CONTROL")).is_ok());
     }
 
     #[test]
