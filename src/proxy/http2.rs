@@ -5,6 +5,7 @@
 //! a client that asks and does not read, and one that takes back what it asked for, again and again.
 
 mod streams;
+pub(super) mod websocket;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ use crate::config::Timeouts;
 use crate::credential::api_key::DigestMemo;
 use crate::denial::{Ambiguity, Denial};
 use streams::{Doom, Guard, Streams};
+use websocket::Opened;
 
 /// Requests at once over one connection.
 const MOST_STREAMS: u32 = 100;
@@ -102,6 +104,7 @@ where
 fn builder(proxy: &Proxy) -> http2::Builder<Tasks> {
     let mut builder = http2::Builder::new(Tasks::default());
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(MOST_STREAMS)
         .max_header_list_size(u32::try_from(proxy.limits.head).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -119,6 +122,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Streamed>, Infallible> {
     let (mut parts, body) = request.into_parts();
+    let websocket = websocket::as_handshake(&mut parts);
     as_http1(&mut parts, !body.is_end_stream());
     let slot = Slot::take(&proxy.connections.streams, proxy.limits.connections);
     let refusal = if slot.is_none() {
@@ -131,21 +135,27 @@ async fn answer(
     if let Some((denial, status)) = refusal {
         proxy.metrics.unreadable(denial);
         guard.done();
-        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard, slot });
+        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard: Some(guard), slot });
         *response.status_mut() = status;
         if let Some(seconds) = denial.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         return Ok(response);
     }
-    let response = match exchange::run(&proxy, &peer, None, Request::from_parts(parts, body)).await {
+    let mut response = match exchange::run(&proxy, &peer, None, Request::from_parts(parts, body)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
+    if let Some(stay) = websocket
+        && websocket::told(&mut response) == Opened::Tunnel
+    {
+        stay.keep(guard, slot);
+        return Ok(response.map(|answer| Streamed { answer, guard: None, slot: None }));
+    }
     if response.body().is_end_stream() {
         guard.done();
     }
-    Ok(response.map(|answer| Streamed { answer, guard, slot }))
+    Ok(response.map(|answer| Streamed { answer, guard: Some(guard), slot }))
 }
 
 /// Makes a head what it would have been in HTTP/1.1 (RFC 9113 section 8.3.1), for the judge to judge: `:authority` becomes `Host`
@@ -184,7 +194,8 @@ fn join_cookies(parts: &mut Parts) {
 /// The answer to one stream, watched.
 struct Streamed {
     answer: Answer,
-    guard: Guard,
+    /// None of a tunnel's, which holds it itself.
+    guard: Option<Guard>,
     #[expect(dead_code, reason = "held, and dropped with the answer")]
     slot: Option<Slot>,
 }
@@ -198,13 +209,15 @@ impl Body for Streamed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadBroke>>> {
         let me = &mut *self;
-        me.guard.asked();
+        if let Some(guard) = &me.guard {
+            guard.asked();
+        }
         let polled = Pin::new(&mut me.answer).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(_))) if !me.answer.is_end_stream() => me.guard.given(),
+        match (&polled, &mut me.guard) {
+            (Poll::Ready(Some(Ok(_))), Some(guard)) if !me.answer.is_end_stream() => guard.given(),
             // What breaks on our side is not the client's doing.
-            Poll::Ready(_) => me.guard.done(),
-            Poll::Pending => {}
+            (Poll::Ready(_), Some(guard)) => guard.done(),
+            (_, _) => {}
         }
         polled
     }

@@ -31,6 +31,7 @@ fn uploads_keep_their_framing_and_bytes() {
     assert_eq!(connection.answer().unwrap().status, 200);
     let seen = crm.seen.last().to_lowercase();
     assert!(seen.contains("transfer-encoding: chunked\r\n") && !seen.contains("content-length"), "{seen}");
+    assert!(seen.ends_with("\r\n0\r\nx-sum: 1\r\n\r\n"), "{seen}");
     assert!(seen.contains("abc") && seen.contains("de") && !seen.contains("ext"), "{seen}");
     connection.send(request("GET", "/api/again", &[&key.header()], ""));
     assert_eq!(connection.answer().unwrap().status, 200, "the connection is kept");

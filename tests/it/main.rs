@@ -63,5 +63,6 @@ mod wire_config;
 mod wire_doors;
 mod wire_h2;
 mod wire_h2_abuse;
+mod wire_h2_streams;
 mod wire_requests;
 mod wire_tls;

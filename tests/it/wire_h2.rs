@@ -197,8 +197,6 @@ fn malformed_requests_go_nowhere() {
         swapped(3, (":path", "api/x")),
         swapped(2, (":authority", "a b")),
         swapped(0, (":method", "GET /admin HTTP/1.1\r\nA:")),
-        // Extended CONNECT (RFC 8441) was not offered.
-        block(&[&[(":method", "CONNECT"), (":protocol", "websocket")][..], &usual[1..]].concat()),
     ]
     .into_iter()
     .enumerate()

@@ -64,7 +64,9 @@ impl Seen {
             head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         let complete = |bytes: &[u8]| match length {
             Some(length) => bytes.len() >= head_end + length,
-            None => !head.contains("transfer-encoding: chunked") || bytes.ends_with(b"0\r\n\r\n"),
+            None => {
+                !head.contains("transfer-encoding: chunked") || is_last_chunk_there(&bytes[head_end - 2..])
+            }
         };
         while !complete(&bytes) {
             if !fill(stream, &mut bytes) {
@@ -75,6 +77,11 @@ impl Seen {
         self.requests.lock().push(text.clone());
         Some(text)
     }
+}
+
+/// True if a chunked body, with the line end before it, is whole, trailers included.
+fn is_last_chunk_there(body: &[u8]) -> bool {
+    body.ends_with(b"\r\n\r\n") && body.windows(5).any(|window| window == b"\r\n0\r\n")
 }
 
 fn fill(stream: &mut impl Read, bytes: &mut Vec<u8>) -> bool {
