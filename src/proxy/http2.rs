@@ -160,7 +160,7 @@ async fn answer(
 
 /// Makes a head what it would have been in HTTP/1.1 (RFC 9113 section 8.3.1), for the judge to judge: `:authority` becomes `Host`
 /// and stays in the target, where it must equal any `Host` that was sent; a body of unknown length is a chunked one.
-fn as_http1(parts: &mut Parts, has_body: bool) {
+pub fn as_http1(parts: &mut Parts, has_body: bool) {
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     if !headers.contains_key(header::HOST)
