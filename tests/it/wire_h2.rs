@@ -136,6 +136,7 @@ fn what_http_1_would_misread_is_refused() {
             (Request::get("http://crm.example/api/x"), 401),
             (get(&key, "/other"), 403),
             (get(&key, "/api/x").method("TRACE"), 405),
+            (get(&key, "/api/x").method("get"), 400),
             (Request::connect("crm.example:443").header("x-api-key", &key.text), 405),
         ] {
             let request = request.body(()).unwrap();
