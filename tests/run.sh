@@ -50,7 +50,7 @@ install_packages() {
         as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "$@" ||
         return 1
     local daemon
-    for daemon in prometheus prometheus-alertmanager haproxy; do
+    for daemon in prometheus prometheus-alertmanager haproxy nginx; do
         if [ -d /run/systemd/system ] && [[ " $* " == *" $daemon "* ]]; then
             as_root systemctl disable --now "$daemon.service"
         fi
@@ -68,11 +68,12 @@ debian_parts() {
     has openssl || packages+=(openssl)
     has chromium || packages+=(chromium)
     has haproxy || packages+=(haproxy)
+    has nginx || packages+=(nginx-light)
     has h2load || packages+=(nghttp2-client)
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy h2load python3; do
+    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy nginx h2load nghttp python3; do
         has "$program" || missing "$program"
     done
 }
