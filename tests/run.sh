@@ -94,7 +94,7 @@ python_parts() {
             missing "the Python packages of $SDK_REQUIREMENTS"
         cp "$SDK_REQUIREMENTS" "$VENV/installed-sdks.txt"
     fi
-    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest yaml:PyYAML promql_parser:promql-parser \
+    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets h2:h2 pytest:pytest yaml:PyYAML promql_parser:promql-parser \
         standardwebhooks:standardwebhooks stripe:stripe slack_sdk.signature:slack_sdk twilio.request_validator:twilio \
         discord_interactions:discord-interactions nacl.signing:PyNaCl; do
         "$VENV/bin/python" -c "import ${part%%:*}" || missing "${part#*:}"

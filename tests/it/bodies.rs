@@ -82,6 +82,44 @@ fn expect_continue_is_answered_only_to_the_admitted() {
     assert_eq!(stranger.answer().unwrap().status, 401, "no 100 first");
 }
 
+/// The CRM is not asked for a 100, and may send one all the same; or decide before it has seen the body.
+#[test]
+fn what_the_crm_says_before_the_body_came() {
+    for (early, late, statuses) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", &[100, 200][..]),
+        ("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", "", &[100, 413]),
+    ] {
+        let crm = Crm::with(move |mut stream, seen| {
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).unwrap();
+            stream.write_all(early.as_bytes()).unwrap();
+            if !late.is_empty() && (head[..read].ends_with(b"hello") || stream.read(&mut head).is_ok()) {
+                stream.write_all(late.as_bytes()).unwrap();
+            }
+            seen.note("asked");
+            while matches!(stream.read(&mut head), Ok(1..)) {}
+        });
+        let times = "[timeouts]\ndrain_accept = \"0s\"\nrequest_body_idle = \"300ms\"\n";
+        let (gateway, key) = writing(&crm, times);
+        let mut connection = Connection::open(gateway.address);
+        let lines = format!("{}\r\nExpect: 100-continue\r\nContent-Length: 5", key.header());
+        connection.send(format!("POST /api/x HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n"));
+        let mut got = vec![connection.answer().unwrap().status];
+        if late.is_empty() {
+            // It keeps its body to itself, and the connection is not used again.
+            got.extend(connection.answer().map(|answer| answer.status));
+            got.dedup();
+            assert!(connection.is_closed());
+        } else {
+            connection.send("hello");
+            got.push(connection.answer().unwrap().status);
+        }
+        // Whether it is told to go on before the refusal depends on who is faster.
+        assert!(got == statuses || got == statuses[1..], "{got:?}");
+        assert_eq!(crm.seen.count(), 1);
+    }
+}
+
 #[test]
 fn sizes_are_bounded_declared_or_not() {
     let crm = Crm::usual();

@@ -312,3 +312,22 @@ fn a_websocket_outlives_idleness_and_not_its_key() {
     });
     eventually("it is logged", || gateway.log(1).iter().any(|line| line["end"] == "key_over").then_some(()));
 }
+
+#[test]
+fn a_drain_ends_it() {
+    let (mut gateway, _crm, key) = tunnelled("");
+    talk(gateway.second(), |mut sender| {
+        let (key, gateway) = (&key, &mut gateway);
+        async move {
+            let (answer, mut sending) = open(&mut sender, connect(Some(key), "websocket", "13")).await;
+            let mut body = answer.into_body();
+            echo(&mut sending, &mut body, "ping").await;
+            gateway.signal("TERM");
+            while let Some(Ok(part)) = body.data().await {
+                assert!(part.is_empty());
+            }
+        }
+    });
+    gateway.stop();
+    assert_eq!(gateway.log(1)[0]["end"], "drained");
+}
