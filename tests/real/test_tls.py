@@ -103,6 +103,11 @@ def test_a_client_certificate_that_has_ended(gateway, pki, folder):  # noqa: F81
     said = wait_for("its end", lambda: refusal(s_client(gateway, *ended, port=2, said=ask)))
     assert "certificate expired" in said, said
 
+    binary = gateway.process.args[0]
+    check = [binary, "check", "--strict", "--config", gateway.folder / "sidelock.toml"]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 3 and re.search(r"crm.pem.*\n?.*the certificate ends at 20", done.stderr), done.stderr
+
 
 def refusal(said):
     return None if "HTTP/1.1" in said else said
