@@ -28,18 +28,28 @@ pub struct Head {
 /// # Errors
 /// [`Denial::Ambiguous`], [`Denial::MethodNotAllowed`], [`Denial::ExpectationUnknown`] or [`Denial::TargetTooLong`].
 pub fn judge(parts: &Parts, listed: &ListedNames) -> Result<Head, Denial> {
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-        return Err(Denial::MethodNotAllowed);
-    }
-    // To Django and werkzeug `get` is `GET`; to rules that name methods it is another one.
-    if !parts.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-        return Err(Denial::Ambiguous(Ambiguity::Method));
-    }
+    method(&parts.method)?;
     let host = host::the_one(&parts.headers, parts.version)?;
     let target = Target::judge(&parts.uri, &parts.method, host)?;
     let facts = fields::judge(&parts.headers, listed)?;
     framing(parts, &facts)?;
     Ok(Head { target, facts })
+}
+
+fn method(method: &Method) -> Result<(), Denial> {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::HEAD
+        | Method::OPTIONS => Ok(()),
+        Method::CONNECT | Method::TRACE => Err(Denial::MethodNotAllowed),
+        // To Django and werkzeug `get` is `GET`; to rules that name methods it is another one.
+        ref other if other.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => Ok(()),
+        _ => Err(Denial::Ambiguous(Ambiguity::Method)),
+    }
 }
 
 fn framing(parts: &Parts, facts: &Facts) -> Result<(), Denial> {

@@ -138,9 +138,10 @@ impl<'a> Walk<'a> {
             Finding::Observed
         } else if observed == Some(name) {
             Finding::Observed
-        } else if name == Name::Certificate && matches!(self.question.shown, Shown::AsNeeded) {
-            Finding::NotJudged
-        } else if matches!(name, Name::Rate | Name::Proof) || (name == Name::Body && is_open) {
+        } else if matches!(name, Name::Rate | Name::Proof)
+            || (name == Name::Body && is_open)
+            || (name == Name::Certificate && matches!(self.question.shown, Shown::AsNeeded))
+        {
             Finding::NotJudged
         } else {
             Finding::Passed

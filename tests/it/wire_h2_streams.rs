@@ -1,4 +1,4 @@
-//! What HTTP/2 has beside a head and a body: trailers, answers without a body, streams that are taken back, WebSockets.
+//! What HTTP/2 has beside a head and a body: trailers, answers without a body, streams that are taken back, `WebSockets`.
 
 use std::io::Write;
 use std::sync::mpsc;

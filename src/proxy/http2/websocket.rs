@@ -16,7 +16,9 @@ use crate::proxy::greeting::Slot;
 
 /// What counts a stream, held by its tunnel for as long as that lasts.
 #[derive(Clone, Debug, Default)]
-pub(in crate::proxy) struct Stay(Arc<Mutex<Option<(Guard, Option<Slot>)>>>);
+pub(in crate::proxy) struct Stay(Arc<Mutex<Option<Counted>>>);
+
+type Counted = (Guard, Option<Slot>);
 
 impl Stay {
     /// The tunnel is open: it ends when it ends, and that is no request taken back.
