@@ -1,17 +1,24 @@
 """HTTP/2 from a client of another make, Python's `h2`: WebSockets (RFC 8441) to a real server of theirs."""
 
+import os
 import socket
 import struct
+import threading
 
 import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import httpx
 import pytest
+from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.sync.server import serve
 
-from conftest import PATIENCE, wait_for
+from conftest import PATIENCE, Part, wait_for
 from test_websocket import MEBIBYTE, echo  # noqa: F401 (a fixture)
+from test_wire import pki  # noqa: F401 (a fixture)
 
 H2C = '[[listener]]\naddress = "127.0.0.1:0"\nh2c = true\n'
 
@@ -110,3 +117,49 @@ def test_a_websocket(gateway, echo):  # noqa: F811
     wait_for("the server's word", lambda: (1000, "") in echo.closed_with)
     seen = echo.headers[-1]
     assert (seen["Host"], seen["X-Sidelock-Key-Id"], seen.get("X-API-Key")) == ("crm.example", "talker", None)
+
+
+PAGE = b"""<!doctype html><script>
+const socket = new WebSocket(`wss://${location.host}/chat`);
+socket.onopen = () => socket.send("from a browser");
+socket.onmessage = message => message.data.startsWith("it came") || socket.send(`it came back ${message.data}`);
+</script>"""
+
+
+def test_a_browser_opens_one_over_the_connection_that_it_has(sidelock, pki, tmp_path):  # noqa: F811
+    """Its page and its WebSocket come by one TLS connection: a WebSocket over HTTP/1.1 would need a second one."""
+
+    def page(connection, request):
+        if request.path == "/page":
+            headers = Headers([("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))])
+            return Response(200, "OK", headers, PAGE)
+
+    heard = []
+
+    def handle(socket):
+        for message in socket:
+            heard.append(message)
+            socket.send(message)
+
+    server = serve(handle, "127.0.0.1", 0, process_request=page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    listener = '[[listener]]\naddress = "127.0.0.1:0"\ncertificate = { file = "crm.pem", key = "crm.key" }\n'
+    public = '[[route]]\npath = "/**"\naccess = "public"\n'
+    gateway = sidelock(f"http://127.0.0.1:{server.socket.getsockname()[1]}", config=listener + public, secrets=pki)
+    address = gateway.log().split(" listening address=")[2].split()[0]
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    command = [
+        "chromium", "--headless=new", *as_root, "--disable-gpu", "--ignore-certificate-errors", "--no-proxy-server",
+        "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}", "--remote-debugging-port=0",
+        f"https://{address}/page",
+    ]
+    browser = Part("browser", command, tmp_path)
+    try:
+        wait_for("the browser's word", lambda: "it came back from a browser" in heard)
+        metrics = lambda: httpx.get(f"{gateway.admin}/metrics", trust_env=False).text
+        # Spare connections, which browsers open too, end by themselves.
+        wait_for("one connection", lambda: "\nsidelock_connections 1\n" in metrics() and "\nsidelock_in_flight 1\n" in metrics())
+    finally:
+        browser.process.terminate()
+        browser.process.wait(PATIENCE)
+        server.shutdown()
