@@ -224,3 +224,22 @@ fn an_early_answer_and_a_long_upload_do_not_wait_for_each_other() {
     let answer = connection.answer().unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, LONG));
 }
+
+#[test]
+fn trailers_of_an_answer_go_to_whoever_asks_for_them() {
+    let crm = Crm::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, set-cookie\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a=b\r\n\r\n",
+    );
+    let (gateway, key) = writing(&crm, "");
+    for (asks, end) in [("TE: trailers", "\r\n0\r\nx-sum: 7\r\n\r\n"), ("Accept: */*", "\r\n0\r\n\r\n")] {
+        let mut connection = Connection::open(gateway.address);
+        let lines = format!("{}\r\n{asks}\r\nContent-Length: 1\r\nConnection: close", key.header());
+        connection.send(format!("POST /api/x HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nx"));
+        let mut got = Vec::new();
+        while let bytes @ [_, ..] = &connection.some()[..] {
+            got.extend_from_slice(bytes);
+        }
+        let got = String::from_utf8_lossy(&got).to_ascii_lowercase();
+        assert!(got.ends_with(&format!("\r\n2\r\nok{end}")), "{got}");
+    }
+}

@@ -215,6 +215,50 @@ fn malformed_requests_go_nowhere() {
     assert_eq!(crm.seen.count(), 1);
 }
 
+/// Lengths that are said twice, oddly, or not kept, and trailers that belong in a head.
+#[test]
+fn a_body_that_is_not_as_it_is_said_is_no_request() {
+    let (crm, key) = (Crm::usual(), TestKey::new(&["read", "write"], ""));
+    let gateway = start(&crm, &key, "");
+    let usual = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/api/x"),
+        ("x-api-key", &*key.text),
+    ];
+    let cases: [(&[(&str, &str)], &str, &[(&str, &str)]); 12] = [
+        (&[("content-length", "5")], "abc", &[]),
+        (&[("content-length", "2")], "abcde", &[]),
+        (&[("content-length", "0")], "abcde", &[]),
+        (&[("content-length", "5"), ("content-length", "5")], "hello", &[]),
+        (&[("content-length", "5"), ("content-length", "6")], "hello", &[]),
+        (&[("content-length", "5, 5")], "hello", &[]),
+        (&[("content-length", "05")], "hello", &[]),
+        (&[("content-length", "+5")], "hello", &[]),
+        (&[("content-length", "")], "hello", &[]),
+        (&[("trailer", "x")], "hello", &[("content-length", "5")]),
+        (&[("trailer", "x")], "hello", &[("transfer-encoding", "chunked")]),
+        (&[("trailer", "x-api-key")], "hello", &[("x-api-key", "x")]),
+    ];
+    for (fields, body, trailers) in cases {
+        let mut frames = Frames::open(gateway.second());
+        let all: Vec<(&str, &str)> = usual.iter().chain(fields).copied().collect();
+        assert!(frames.send(HEADERS, END_HEADERS, 1, &block(&all)));
+        frames.send(DATA, if trailers.is_empty() { END_STREAM } else { 0 }, 1, body.as_bytes());
+        if !trailers.is_empty() {
+            frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &block(trailers));
+        }
+        let end = frames.until(|frame| [RESET, HEADERS, GOAWAY].contains(&frame.kind)).unwrap();
+        assert!(
+            end.kind != HEADERS || end.payload.first() == Some(&0x8c),
+            "{fields:?} {trailers:?}: {end:?}"
+        );
+    }
+    let whole = |seen: &String| seen.ends_with("\r\n0\r\n\r\n") || seen.ends_with("\r\n\r\nhello");
+    assert!(!crm.seen.requests().iter().any(|seen| whole(seen)), "{:?}", crm.seen.requests());
+}
+
 #[test]
 fn trailers_of_an_answer_pass() {
     let key = TestKey::new(&["read"], "");
