@@ -227,7 +227,8 @@ fn a_body_that_is_not_as_it_is_said_is_no_request() {
         (":path", "/api/x"),
         ("x-api-key", &*key.text),
     ];
-    let cases: [(&[(&str, &str)], &str, &[(&str, &str)]); 12] = [
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Fields<'_>, &str, Fields<'_>); 12] = [
         (&[("content-length", "5")], "abc", &[]),
         (&[("content-length", "2")], "abcde", &[]),
         (&[("content-length", "0")], "abcde", &[]),
@@ -256,7 +257,7 @@ fn a_body_that_is_not_as_it_is_said_is_no_request() {
         );
     }
     let whole = |seen: &String| seen.ends_with("\r\n0\r\n\r\n") || seen.ends_with("\r\n\r\nhello");
-    assert!(!crm.seen.requests().iter().any(|seen| whole(seen)), "{:?}", crm.seen.requests());
+    assert!(!crm.seen.requests().iter().any(whole), "{:?}", crm.seen.requests());
 }
 
 #[test]
