@@ -43,8 +43,9 @@ def test_nginx_in_front_keeps_its_connections(gateway, tmp_path):
         with httpx.Client(transport=transport, trust_env=False, timeout=PATIENCE) as client:
             for at in range(100):
                 body = f"{number}-{at}" * (1 + at * 40)
-                chunks = iter([body.encode()]) if at % 3 == 0 else body.encode()
                 key = {} if at % 10 == 9 else headers
+                # Whoever refuses chunks unread hangs up, and nginx, still writing, tells that as a 502.
+                chunks = iter([body.encode()]) if at % 3 == 0 and key else body.encode()
                 answers.append((at, len(body), client.post(f"{url}/a/{number}/{at}", content=chunks, headers=key)))
 
     try:
