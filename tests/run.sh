@@ -50,7 +50,7 @@ install_packages() {
         as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qy --no-install-recommends "$@" ||
         return 1
     local daemon
-    for daemon in prometheus prometheus-alertmanager haproxy; do
+    for daemon in prometheus prometheus-alertmanager haproxy nginx; do
         if [ -d /run/systemd/system ] && [[ " $* " == *" $daemon "* ]]; then
             as_root systemctl disable --now "$daemon.service"
         fi
@@ -68,12 +68,13 @@ debian_parts() {
     has openssl || packages+=(openssl)
     has chromium || packages+=(chromium)
     has haproxy || packages+=(haproxy)
+    has nginx || packages+=(nginx-light)
     has h2load || packages+=(nghttp2-client)
     has slowhttptest || packages+=(slowhttptest)
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy h2load slowhttptest python3; do
+    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy nginx h2load slowhttptest nghttp python3; do
         has "$program" || missing "$program"
     done
 }
@@ -94,7 +95,7 @@ python_parts() {
             missing "the Python packages of $SDK_REQUIREMENTS"
         cp "$SDK_REQUIREMENTS" "$VENV/installed-sdks.txt"
     fi
-    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets pytest:pytest yaml:PyYAML promql_parser:promql-parser \
+    for part in helpdesk:django-helpdesk telegram.ext:python-telegram-bot tornado:tornado websockets:websockets h2:h2 pytest:pytest yaml:PyYAML promql_parser:promql-parser \
         standardwebhooks:standardwebhooks stripe:stripe slack_sdk.signature:slack_sdk twilio.request_validator:twilio \
         discord_interactions:discord-interactions nacl.signing:PyNaCl; do
         "$VENV/bin/python" -c "import ${part%%:*}" || missing "${part#*:}"

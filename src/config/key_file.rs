@@ -9,11 +9,12 @@ use super::client_address::networks;
 use super::reader::{Reading, Section, Value};
 use super::source::{Report, Source};
 use super::units::Span;
-use super::{Names, scopes};
+use super::{ClientCertificates, Names, scopes};
 use crate::credential::api_key::KeyDigest;
 use crate::keys::key::{About, Ends, Key, KeyId, Mode, Previous, Standing, Title};
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{ScopeName, ScopeSet};
+use crate::tls::certificate::Wanted;
 
 /// What a key file holds.
 #[derive(Debug, Default)]
@@ -97,7 +98,7 @@ impl<'r, 's> KeyReader<'r, 's> {
         let expires = section.get("expires").and_then(|value| value.moment());
         let allow_from =
             section.get("allow_from").map(|value| networks(value, &|_| None)).unwrap_or_default();
-        let client_cert = section.get("client_cert").and_then(|value| value.parse()).map(Box::new);
+        let client_cert = self.client_cert(&section, standing);
         let credential = scopes::credential(&section, &self.known.credentials);
         let rate = section.get("rate").and_then(|value| value.parse());
         let mode = self.mode(&section, standing);
@@ -158,6 +159,16 @@ impl<'r, 's> KeyReader<'r, 's> {
                 Mode::Enforce
             }
         }
+    }
+
+    fn client_cert(&self, section: &Section<'r, 's>, standing: Standing) -> Option<Box<Wanted>> {
+        let value = section.get("client_cert")?;
+        if self.known.certificates == ClientCertificates::NotAsked && standing == Standing::Live {
+            let help = "give a [[listener]] with TLS a 'client_ca'".to_owned();
+            let message = "no listener asks for client certificates: every request with this key is refused";
+            self.reading.warning(value.span(), message, Some(help));
+        }
+        value.parse().map(Box::new)
     }
 
     /// `previous = { digest = "…", until = … }` or `{ digest = "…", overlap = "24h" }`.

@@ -17,6 +17,8 @@ pub struct Listener {
     pub place: Place,
     /// `certificate` and `client_ca`; without them, no TLS.
     pub tls: Option<Acceptor>,
+    /// Whether clients are asked for a certificate: `client_ca`.
+    pub certificates: ClientCertificates,
     /// `http2` with TLS, `h2c` without.
     pub versions: Versions,
     /// `proxy_protocol`: default none.
@@ -46,6 +48,16 @@ pub enum ProxyHeader {
     Required,
 }
 
+/// Whether a client is asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// It is not, and shows none.
+    #[default]
+    NotAsked,
+    /// It is, and may do without.
+    Asked,
+}
+
 impl Place {
     /// True if both are the same address or file.
     pub fn is(&self, other: &Self) -> bool {
@@ -72,9 +84,16 @@ impl Listener {
         Self {
             place: Place::Address(address),
             tls: None,
+            certificates: ClientCertificates::NotAsked,
             versions: Versions::One,
             proxy_header: ProxyHeader::None,
         }
+    }
+
+    /// Whether any of them asks clients for a certificate.
+    pub(super) fn any_asks(all: &[Self]) -> ClientCertificates {
+        let asked = all.iter().any(|listener| listener.certificates == ClientCertificates::Asked);
+        if asked { ClientCertificates::Asked } else { ClientCertificates::NotAsked }
     }
 
     /// All of them, in order; `trusted` are those whose word on addresses counts.
@@ -127,6 +146,8 @@ impl Listener {
             }
             Some((_, false)) | None => ProxyHeader::None,
         };
+        let asked =
+            if client_ca.is_some() { ClientCertificates::Asked } else { ClientCertificates::NotAsked };
         let tls = match (certificates, client_ca) {
             (Some(certificates), client_ca) => acceptor(certificates, client_ca, versions, around),
             (None, Some(value)) => {
@@ -136,7 +157,7 @@ impl Listener {
             (None, None) => None,
         };
         section.finish();
-        Some(Self { place: place?, tls, versions, proxy_header })
+        Some(Self { place: place?, tls, certificates: asked, versions, proxy_header })
     }
 }
 

@@ -8,7 +8,7 @@ use ring::digest;
 use super::environment::Environment;
 use super::key_file::{self, KeyFile};
 use super::source::{Report, Source};
-use super::{Config, Names, Parsed, read_file};
+use super::{ClientCertificates, Config, Names, Parsed, read_file};
 use crate::keys::key::KeyId;
 
 /// What reading both files gave.
@@ -115,6 +115,14 @@ pub fn load_with(path: &Path, environment: &Environment, other: Option<&Path>) -
         None => Some(KeyFile::default()),
         Some(path) => loading.keys(path, &known),
     };
+    if known.certificates == ClientCertificates::Asked
+        && keys.as_ref().is_some_and(|file| file.keys.iter().all(|key| key.client_cert.is_none()))
+    {
+        let help = "a 'client_ca' asks for a certificate and does not demand one; bind keys with \
+                    'sidelock keys edit KEY --client-cert FILE'";
+        let message = "a listener asks for client certificates, and no key needs one".to_owned();
+        loading.report.file_warning(path, message, Some(help));
+    }
     if !loading.report.has_errors() {
         loading.loaded = config.zip(keys).map(|(config, keys)| Loaded { config, keys });
     }

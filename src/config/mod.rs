@@ -47,7 +47,7 @@ use environment::Environment;
 pub use health_check::HealthCheck;
 pub use keys::Keys;
 pub use limits::Limits;
-pub use listener::{Listener, Place, ProxyHeader};
+pub use listener::{ClientCertificates, Listener, Place, ProxyHeader};
 use reader::{Reading, Section, Value};
 pub use route::Route;
 use sender::Senders;
@@ -99,6 +99,8 @@ pub struct Names {
     pub scopes: Scopes,
     /// The credentials of the CRM's.
     pub credentials: CredentialNames,
+    /// Whether a key can be bound to a client certificate.
+    pub certificates: ClientCertificates,
 }
 
 impl Config {
@@ -109,9 +111,18 @@ impl Config {
         Networks::union(known.into_iter().chain(self.webhooks.iter().map(|webhook| &webhook.allow_from)))
     }
 
+    /// Whether any listener asks clients for a certificate.
+    pub fn client_certificates(&self) -> ClientCertificates {
+        Listener::any_asks(&self.listeners)
+    }
+
     /// What a key file may name.
     pub fn names(&self) -> Names {
-        Names { scopes: self.scopes.clone(), credentials: self.upstream.credentials.names().clone() }
+        Names {
+            scopes: self.scopes.clone(),
+            credentials: self.upstream.credentials.names().clone(),
+            certificates: self.client_certificates(),
+        }
     }
 }
 
@@ -201,7 +212,11 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     let timeouts = Timeouts::read(root.section("timeouts"));
     let access_log = AccessLog::read(root.section("access_log"), around);
     let file = keys.file.clone();
-    let known = Names { scopes: scopes.clone(), credentials: credentials.names().clone() };
+    let known = Names {
+        scopes: scopes.clone(),
+        credentials: credentials.names().clone(),
+        certificates: Listener::any_asks(&listeners),
+    };
     let config = server.zip(upstream).map(|(server, upstream)| Config {
         server,
         listeners,

@@ -6,6 +6,8 @@
 pub enum Ambiguity {
     /// The head is not valid HTTP/1.1 at all.
     Syntax,
+    /// A method with anything but capital letters and hyphens.
+    Method,
     /// `.` or `..` as a segment, however spelled.
     DotSegment,
     /// Two slashes in a row.
@@ -53,6 +55,7 @@ impl Ambiguity {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Syntax => "syntax",
+            Self::Method => "method",
             Self::DotSegment => "dot_segment",
             Self::DoubleSlash => "double_slash",
             Self::Backslash => "backslash",
@@ -85,7 +88,8 @@ impl Ambiguity {
             | Self::Host
             | Self::Upgrade
             | Self::Trailer => true,
-            Self::DotSegment
+            Self::Method
+            | Self::DotSegment
             | Self::DoubleSlash
             | Self::Backslash
             | Self::EncodedDelimiter

@@ -52,6 +52,8 @@ pub struct NewKey {
     pub lifetime: Lifetime,
     /// Networks from which it may be used; empty for all.
     pub allow_from: Vec<String>,
+    /// The client certificate that it needs.
+    pub client_cert: Option<String>,
     /// Its own rate.
     pub rate: Option<Rate>,
     /// As whom the CRM is asked.
@@ -140,6 +142,7 @@ impl NewKey {
             ("expires", expires),
             ("reason", reason),
             ("allow_from", allow_from),
+            ("client_cert", Setting::text_or_absent(self.client_cert.as_deref())),
             ("rate", rate),
             ("credential", Setting::text_or_absent(self.credential.as_deref())),
             ("owner", Setting::text_or_absent(self.owner.as_deref())),

@@ -30,11 +30,12 @@ pub(super) fn edit(block: &str, fields: &[Field]) -> Result<String, EditError> {
     Ok(if crlf { out.replace('\n', "\r\n") } else { out })
 }
 
-/// The fields of a block as TOML text, in order; digests cut short.
+/// The fields of a block as TOML text, in order; digests cut short, but for a certificate's: whoever sees it can look it up.
 pub(super) fn fields(block: &str) -> Result<Vec<(String, String)>, EditError> {
     let mut document = parse(block)?;
     let table = table_of(&mut document)?;
-    let fields = table.iter().map(|(name, item)| (name.to_owned(), shortened(&bare_item(item))));
+    let shown = |name: &str, text: String| if name == "client_cert" { text } else { shortened(&text) };
+    let fields = table.iter().map(|(name, item)| (name.to_owned(), shown(name, bare_item(item))));
     Ok(fields.collect())
 }
 

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::client_io::Timer;
+use super::forward;
 use super::record::Record;
 use super::upstream::Lease;
 use crate::outcome::Ending;
@@ -119,6 +120,14 @@ impl Body for Answer {
     }
 }
 
+#[cold]
+fn only_harmless(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(fields) => Frame::trailers(forward::trailers(fields)),
+        Err(frame) => frame,
+    }
+}
+
 impl Download {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadBroke>>> {
         if self.flow == Flow::Breaking {
@@ -139,6 +148,7 @@ impl Download {
                 if self.body.is_end_stream() {
                     self.complete();
                 }
+                let frame = if frame.is_trailers() { only_harmless(frame) } else { frame };
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) if self.flow == Flow::Given => {

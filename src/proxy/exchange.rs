@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -208,6 +208,10 @@ fn forward(
 ) -> Result<Going, Denial> {
     let scheme = Scheme::find(&parts.headers, live.gate.trusted_proxies.contains(peer.ip), peer.way.scheme);
     let handshake = if admitted.wants_upgrade() { tunnel::Handshake::find(&mut parts)? } else { None };
+    if record.trail.webhook.is_some() || matches!(body, Upload::Held(_)) {
+        // None will come.
+        parts.headers.remove(header::TRAILER);
+    }
     let id = record.request_id.header_value();
     let own = forward::request(&mut parts, admitted, &record.trail, (peer, scheme), &id, &live.upstream);
     if let Some(handshake) = &handshake {

@@ -139,6 +139,16 @@ pub fn response(headers: &mut HeaderMap, id: HeaderValue) -> Result<Content, Den
     Ok(content)
 }
 
+/// What may stand behind the body of an answer: nothing that a head or a hop must say (RFC 9110 section 6.5.1).
+pub fn trailers(mut fields: HeaderMap) -> HeaderMap {
+    let others =
+        fields.keys().filter(|name| kind_of(name.as_str()) != Kind::Plain || **name == header::SET_COOKIE);
+    for name in others.cloned().collect::<Vec<_>>() {
+        fields.remove(name);
+    }
+    fields
+}
+
 /// One field says how long a body is, in the one way in which it can be said.
 const fn frame(framed: &mut bool, is_plain: bool) -> Result<(), Denial> {
     if *framed || !is_plain {

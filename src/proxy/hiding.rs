@@ -26,11 +26,12 @@ use crate::policy::blank::Hidden;
 use crate::policy::blanking;
 
 /// Fields that are about the bytes of the CRM's own text, which are not the ones that are shown.
-const OF_THE_WHOLE: [HeaderName; 8] = [
+const OF_THE_WHOLE: [HeaderName; 9] = [
     header::CONTENT_LENGTH,
     header::ETAG,
     header::ACCEPT_RANGES,
     header::CONTENT_RANGE,
+    header::TRAILER,
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),

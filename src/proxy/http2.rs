@@ -5,6 +5,7 @@
 //! a client that asks and does not read, and one that takes back what it asked for, again and again.
 
 mod streams;
+pub(super) mod websocket;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ use crate::credential::api_key::DigestMemo;
 use crate::denial::{Ambiguity, Denial};
 use crate::metrics::Shed;
 use streams::{Doom, Guard, Streams};
+use websocket::Opened;
 
 /// Requests at once over one connection.
 const MOST_STREAMS: u32 = 100;
@@ -106,6 +108,7 @@ where
 fn builder(proxy: &Proxy) -> http2::Builder<Tasks> {
     let mut builder = http2::Builder::new(Tasks::default());
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(MOST_STREAMS)
         .max_header_list_size(u32::try_from(proxy.limits.head).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
@@ -123,6 +126,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Streamed>, Infallible> {
     let (mut parts, body) = request.into_parts();
+    let websocket = websocket::as_handshake(&mut parts);
     as_http1(&mut parts, !body.is_end_stream());
     let refusal = if peer.place.is_none() {
         Some((Denial::Overloaded, StatusCode::SERVICE_UNAVAILABLE))
@@ -137,26 +141,32 @@ async fn answer(
             proxy.metrics.wire.shed(Shed::Streams);
         }
         guard.done();
-        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard });
+        let mut response = Response::new(Streamed { answer: Answer::Tunnelled, guard: Some(guard) });
         *response.status_mut() = status;
         if let Some(seconds) = denial.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         return Ok(response);
     }
-    let response = match exchange::run(&proxy, &peer, None, Request::from_parts(parts, body)).await {
+    let mut response = match exchange::run(&proxy, &peer, None, Request::from_parts(parts, body)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
+    if let Some(stay) = websocket
+        && websocket::told(&mut response) == Opened::Tunnel
+    {
+        stay.keep(guard);
+        return Ok(response.map(|answer| Streamed { answer, guard: None }));
+    }
     if response.body().is_end_stream() {
         guard.done();
     }
-    Ok(response.map(|answer| Streamed { answer, guard }))
+    Ok(response.map(|answer| Streamed { answer, guard: Some(guard) }))
 }
 
 /// Makes a head what it would have been in HTTP/1.1 (RFC 9113 section 8.3.1), for the judge to judge: `:authority` becomes `Host`
 /// and stays in the target, where it must equal any `Host` that was sent; a body of unknown length is a chunked one.
-fn as_http1(parts: &mut Parts, has_body: bool) {
+pub fn as_http1(parts: &mut Parts, has_body: bool) {
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     if !headers.contains_key(header::HOST)
@@ -190,7 +200,8 @@ fn join_cookies(parts: &mut Parts) {
 /// The answer to one stream, watched.
 struct Streamed {
     answer: Answer,
-    guard: Guard,
+    /// None of a tunnel's, which holds it itself.
+    guard: Option<Guard>,
 }
 
 impl Body for Streamed {
@@ -202,15 +213,17 @@ impl Body for Streamed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, DownloadBroke>>> {
         let me = &mut *self;
-        me.guard.asked();
+        if let Some(guard) = &me.guard {
+            guard.asked();
+        }
         let polled = Pin::new(&mut me.answer).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) if !me.answer.is_end_stream() => {
-                me.guard.given(frame.data_ref().map_or(0, Bytes::len));
+        match (&polled, &mut me.guard) {
+            (Poll::Ready(Some(Ok(frame))), Some(guard)) if !me.answer.is_end_stream() => {
+                guard.given(frame.data_ref().map_or(0, Bytes::len));
             }
             // What breaks on our side is not the client's doing.
-            Poll::Ready(_) => me.guard.done(),
-            Poll::Pending => {}
+            (Poll::Ready(_), Some(guard)) => guard.done(),
+            (_, _) => {}
         }
         polled
     }

@@ -37,10 +37,6 @@ const MOST_BUFFERED: usize = 64 * 1024;
 /// Most bytes that are read until the head of the final answer is there, the beginning of its body included. Interim answers come without end from a CRM that is broken.
 const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
 
-/// Nobody closes a connection so soon after an answer without having said so in it; a look into the socket costs a call of the
-/// system.
-const FRESH: Duration = Duration::from_millis(50);
-
 /// A connection to the CRM.
 pub struct Line {
     sender: SendRequest<Upload>,
@@ -106,14 +102,8 @@ impl Line {
         Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }
 
-    /// True if another request can go out now, on a connection that waited for so long.
-    pub fn is_ready(&mut self, waited: Duration) -> bool {
-        if waited < FRESH {
-            if self.wake.has_news() {
-                self.drive(&Context::from_waker(Waker::noop()));
-            }
-            return self.is_through();
-        }
+    /// True if another request can go out now.
+    pub fn is_ready(&mut self) -> bool {
         let quiet = self.probe.is_quiet() || {
             // Not always an end: TLS sends session tickets.
             self.drive(&Context::from_waker(Waker::noop()));

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::download::Answer;
+use super::http2::websocket::Stay;
 use super::record::{Moved, Record};
 use super::upstream::Lease;
 use super::{forward, respond};
@@ -34,6 +35,8 @@ const BUFFER: usize = 8 * 1024;
 pub struct Handshake {
     client: OnUpgrade,
     accept: String,
+    /// Over HTTP/2: what counts the stream.
+    stay: Option<Stay>,
 }
 
 impl Handshake {
@@ -62,7 +65,8 @@ impl Handshake {
         };
         let accept = accept_for(key.as_bytes());
         let client = parts.extensions.remove::<OnUpgrade>().ok_or(Denial::Ambiguous(Ambiguity::Upgrade))?;
-        Ok(Some(Self { client, accept }))
+        let stay = parts.extensions.remove::<Stay>();
+        Ok(Some(Self { client, accept, stay }))
     }
 
     /// Puts back what hop-by-hop handling took out.
@@ -110,7 +114,7 @@ impl Handshake {
                     () = poll_fn(|cx| record.lifeline().poll_cut(cx)) => Ending::KeyOver,
                 };
             }
-            drop((record, lease));
+            drop((record, lease, self.stay));
         });
         let mut answer = Response::new(Answer::Tunnelled);
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -65,8 +65,7 @@ impl Wake {
         Ok(())
     }
 
-    /// True if the stream may have something to read.
-    pub fn has_news(&self) -> bool {
+    fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire)
     }
 }

@@ -164,7 +164,6 @@ pub fn kind_of(name: &str) -> Kind {
         },
         7 => match name {
             "upgrade" => Kind::Upgrade,
-            "trailer" => Kind::HopByHop,
             _ => prefixed(name),
         },
         9 => match name {
@@ -320,7 +319,6 @@ mod tests {
             "proxy-connection",
             "proxy-authorization",
             "upgrade",
-            "trailer",
             "transfer-encoding",
             "http2-settings",
             "x-host",

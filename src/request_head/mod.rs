@@ -29,14 +29,28 @@ pub struct Head {
 /// # Errors
 /// [`Denial::Ambiguous`], [`Denial::MethodNotAllowed`], [`Denial::ExpectationUnknown`] or [`Denial::TargetTooLong`].
 pub fn judge(parts: &Parts, listed: &ListedNames) -> Result<Head, Denial> {
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-        return Err(Denial::MethodNotAllowed);
-    }
+    method(&parts.method)?;
     let host = host::the_one(&parts.headers, parts.version)?;
     let target = Target::judge(&parts.uri, &parts.method, host)?;
     let facts = fields::judge(&parts.headers, listed)?;
     framing(parts, &facts)?;
     Ok(Head { target, facts })
+}
+
+fn method(method: &Method) -> Result<(), Denial> {
+    match *method {
+        Method::GET
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::HEAD
+        | Method::OPTIONS => Ok(()),
+        Method::CONNECT | Method::TRACE => Err(Denial::MethodNotAllowed),
+        // To Django and werkzeug `get` is `GET`; to rules that name methods it is another one.
+        ref other if other.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => Ok(()),
+        _ => Err(Denial::Ambiguous(Ambiguity::Method)),
+    }
 }
 
 fn framing(parts: &Parts, facts: &Facts) -> Result<(), Denial> {
@@ -121,6 +135,15 @@ mod tests {
         }
         assert!(head(post().header("content-length", "1").header("content-length", "1")).is_err());
         assert!(head(post().header("content-length", "1").header("transfer-encoding", "chunked")).is_err());
+    }
+
+    #[test]
+    fn methods_have_one_spelling() {
+        for method in ["get", "Get", "GEt", "G_T", "GET1", "GET~", "gET"] {
+            let refused = head(get("/x").method(method)).unwrap_err();
+            assert_eq!(refused, Denial::Ambiguous(Ambiguity::Method), "{method}");
+        }
+        assert!(head(get("/x").method("VERSION-CONTROL")).is_ok());
     }
 
     #[test]

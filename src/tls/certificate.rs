@@ -3,6 +3,7 @@
 //! Only certificates that rustls has verified, or that the operator configured, get here; still, nothing is believed about
 //! lengths.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -41,11 +42,32 @@ pub enum Wanted {
 pub struct WantedError;
 
 impl Wanted {
+    /// What a certificate says that will do, and nothing else.
+    pub fn met(&self) -> Facts {
+        let (fingerprint, names) = match self {
+            Self::Fingerprint(wanted) => (*wanted, Vec::new()),
+            Self::Name(wanted) => ([0; 32], vec![wanted.clone()]),
+        };
+        Facts { not_after: WallTime::default(), names, fingerprint }
+    }
+
     /// True if `facts` are those of a certificate that will do.
     pub fn is(&self, facts: &Facts) -> bool {
         match self {
             Self::Fingerprint(wanted) => *wanted == facts.fingerprint,
             Self::Name(wanted) => facts.names.contains(wanted),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fingerprint(bytes) => {
+                f.write_str("sha256:")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::Name(name) => write!(f, "san:{name}"),
         }
     }
 }

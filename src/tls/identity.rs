@@ -41,10 +41,7 @@ impl Identity {
             return Err(TlsError::OpenKey(key.display().to_string(), mode));
         }
         let chain = certificates(certificate)?;
-        let first = chain.first().and_then(|own| Facts::read(own));
-        let Some(facts) = first else {
-            return Err(TlsError::NoCertificate(certificate.display().to_string()));
-        };
+        let facts = first(&chain, certificate)?;
         let private = PrivateKeyDer::from_pem_file(key)
             .map_err(|error| TlsError::Unreadable(key.display().to_string(), error))?;
         let digest = digest_of(&chain, &private);
@@ -87,6 +84,20 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("file", &self.file).finish_non_exhaustive()
     }
+}
+
+/// What the first certificate in a PEM file says.
+///
+/// # Errors
+/// [`TlsError`]: a file that cannot be read, or has none.
+pub fn facts_in(file: &Path) -> Result<Facts, TlsError> {
+    look_at(file)?;
+    first(&certificates(file)?, file)
+}
+
+fn first(chain: &[CertificateDer<'_>], file: &Path) -> Result<Facts, TlsError> {
+    let facts = chain.first().and_then(|own| Facts::read(own));
+    facts.ok_or_else(|| TlsError::NoCertificate(file.display().to_string()))
 }
 
 /// The mode of a file of sensible size.

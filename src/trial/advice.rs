@@ -1,7 +1,8 @@
 //! What would have to change for another verdict, in words.
 
-use super::court::{Court, Judgement, Missing, Question, Verdict};
+use super::court::{Court, Judgement, Missing, Question, Shown, Verdict};
 use super::walk::Walk;
+use crate::config::ClientCertificates;
 use crate::denial::{Denial, Observed};
 use crate::keys::key::Key;
 use crate::policy::allowlist::Allowlist;
@@ -65,6 +66,7 @@ impl Walk<'_> {
                 vec![format!("{how}; if it was revoked by mistake, take 'revoked = true' out of its block")]
             }
             Denial::AddressBanned(_) => vec!["'sidelock bans lift ADDRESS' ends it now".to_owned()],
+            Denial::CertificateNotShown => self.certificate(id),
             Denial::CredentialDecoy => vec!["nothing: it is made to open nothing".to_owned()],
             Denial::Ambiguous(_)
             | Denial::MethodNotAllowed
@@ -86,9 +88,24 @@ impl Walk<'_> {
             | Denial::UpstreamConnectTimeout
             | Denial::UpstreamTimeout
             | Denial::UpstreamBroken
-            | Denial::ReplyUnreadable(_)
-            | Denial::CertificateNotShown => vec![denial.advice().to_owned()],
+            | Denial::ReplyUnreadable(_) => vec![denial.advice().to_owned()],
         }
+    }
+
+    /// What the connection lacks.
+    fn certificate(&self, id: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        if self.court.certificates == ClientCertificates::NotAsked {
+            all.push(
+                "no listener asks for client certificates: give a [[listener]] with TLS a 'client_ca'"
+                    .to_owned(),
+            );
+        }
+        if matches!(self.question.shown, Shown::Nothing) {
+            all.push("ask again with --client-cert FILE, as if it were shown".to_owned());
+        }
+        all.push(format!("'sidelock keys edit {id} --client-cert FILE' binds the key to another one"));
+        all
     }
 
     /// Which scopes would cover it.

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Uri, header};
 
 use crate::clock::{ManualClock, Now, WallTime};
-use crate::config::Config;
+use crate::config::{ClientCertificates, Config};
 use crate::credential::api_key::{DigestMemo, KeyDigest};
 use crate::credential::places::Places;
 use crate::denial::{Ambiguity, Denial, Observed};
@@ -23,6 +23,7 @@ use crate::limits::rate::{Per, Rate};
 use crate::networks::Networks;
 use crate::policy::scope::ScopeName;
 use crate::reload::Workshop;
+use crate::tls::certificate::Facts;
 
 /// A host that is in no network (RFC 6761 section 6.4); no rule looks at it.
 const HOST: HeaderValue = HeaderValue::from_static("gateway.invalid");
@@ -39,11 +40,15 @@ pub struct Court {
     unknown: String,
     default_rate: Rate,
     failure_rate: Rate,
+    /// Whether any listener asks for certificates.
+    pub certificates: ClientCertificates,
 }
 
 struct StandIn {
     text: String,
     rate: Option<Rate>,
+    /// What a certificate says that the key is good with.
+    needed: Option<Arc<Facts>>,
 }
 
 /// A request that nobody sent.
@@ -57,6 +62,8 @@ pub struct Question<'a> {
     pub asker: Asker<'a>,
     /// The client's address, whichever way it came.
     pub from: IpAddr,
+    /// The client certificate of its connection.
+    pub shown: Shown<'a>,
     /// When it comes.
     pub at: WallTime,
     /// Its body; `None` where it is not known.
@@ -90,6 +97,17 @@ pub enum Asker<'a> {
     Unknown,
     /// The holder of this key's present secret; of a key that is not in the file, if that does not have it.
     Key(&'a KeyId),
+}
+
+/// What a connection showed; verified, in any case.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown<'a> {
+    /// Whichever the key needs: nobody wrote down what it was.
+    AsNeeded,
+    /// None.
+    Nothing,
+    /// A certificate that says this.
+    This(&'a Arc<Facts>),
 }
 
 /// A known body.
@@ -167,9 +185,9 @@ impl Court {
         let keys = keys.iter().enumerate().map(|(at, key)| {
             let text = format!("{nonce}-{at}");
             let digest = KeyDigest::of(text.as_bytes());
-            stand_ins.insert(key.id.clone(), StandIn { text, rate: key.rate });
-            // No connection is at hand to show a certificate on; those that the key needs are taken as shown.
-            Key { digest, previous: None, rate: Some(ENDLESS), client_cert: None, ..key.clone() }
+            let needed = key.client_cert.as_deref().map(|wanted| Arc::new(wanted.met()));
+            stand_ins.insert(key.id.clone(), StandIn { text, rate: key.rate, needed });
+            Key { digest, previous: None, rate: Some(ENDLESS), ..key.clone() }
         });
         let keys = KeySet::join(keys.collect(), &workshop.states, ENDLESS);
         let gate = Gate {
@@ -187,12 +205,14 @@ impl Court {
             unknown: format!("{nonce}-unknown"),
             default_rate: config.limits.per_key,
             failure_rate: config.limits.per_address_failures,
+            certificates: config.client_certificates(),
         })
     }
 
     /// Asks the gate.
     pub fn judge(&self, question: &Question<'_>) -> Judgement {
-        let mut trail = Trail::new(Arc::clone(&self.gate.nowhere), Arc::clone(&self.memo), None);
+        let shown = self.shown(question);
+        let mut trail = Trail::new(Arc::clone(&self.gate.nowhere), Arc::clone(&self.memo), shown);
         let verdict = match self.parts(question) {
             Some(parts) => self.verdict(question, &parts, &mut trail),
             // What the parser does not read, the gate is not asked about.
@@ -222,6 +242,17 @@ impl Court {
     /// The rate of refused credentials of one address.
     pub const fn failure_rate(&self) -> Rate {
         self.failure_rate
+    }
+
+    /// What the connection would have shown: nobody is believed who was not asked.
+    fn shown(&self, question: &Question<'_>) -> Option<Arc<Facts>> {
+        match (self.certificates, question.shown, question.asker) {
+            (ClientCertificates::Asked, Shown::This(facts), _) => Some(Arc::clone(facts)),
+            (ClientCertificates::Asked, Shown::AsNeeded, Asker::Key(id)) => {
+                self.stand_ins.get(id).and_then(|stand_in| stand_in.needed.clone())
+            }
+            (_, _, _) => None,
+        }
     }
 
     fn verdict(&self, question: &Question<'_>, parts: &Parts, trail: &mut Trail) -> Verdict {

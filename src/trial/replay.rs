@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use http::Method;
 
-use super::court::{Asker, Court, Missing, Question, Verdict};
+use super::court::{Asker, Court, Missing, Question, Shown, Verdict};
 use super::shape::shape;
 use crate::clock::WallTime;
 use crate::denial::{Denial, words};
@@ -205,7 +205,11 @@ impl<'c> Replay<'c> {
             (None, Before::Refused(_) | Before::Allowed) => Asker::Stranger,
         };
         let target = &record.path;
-        let question = Question { method: &method, target, asker, from, at: self.now, body: None };
+        // The log has no certificates, but for the lack of one.
+        let lacks = |reason: &str| reason == Denial::CertificateNotShown.reason();
+        let lacked = matches!(before, Before::Refused(reason) if lacks(reason));
+        let shown = if lacked { Shown::Nothing } else { Shown::AsNeeded };
+        let question = Question { method: &method, target, asker, from, shown, at: self.now, body: None };
         let judgement = self.court.judge(&question);
         let is_address = |reason: &str| reason == Denial::AddressNotAllowed.reason();
         let now = match &judgement.verdict {

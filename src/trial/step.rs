@@ -32,6 +32,8 @@ pub enum Name {
     Rate,
     /// Whether the key may be used from there.
     KeyAddress,
+    /// Whether the connection showed the certificate that the key needs.
+    Certificate,
     /// What method and path grant.
     Scope,
     /// What the body asks for.
@@ -65,6 +67,7 @@ impl Name {
             Self::Key => "key",
             Self::Rate => "rate",
             Self::KeyAddress => "key_address",
+            Self::Certificate => "certificate",
             Self::Scope => "scope",
             Self::Body => "body",
             Self::Proof => "proof",
@@ -101,7 +104,7 @@ pub const fn decided_at(denial: Denial) -> Name {
         | Denial::TooManyFailures(_) => Name::Key,
         Denial::AddressNotAllowed | Denial::AddressBanned(_) => Name::Address,
         Denial::RateLimited(_) => Name::Rate,
-        Denial::CertificateNotShown => Name::KeyAddress,
+        Denial::CertificateNotShown => Name::Certificate,
         Denial::ScopeMissing | Denial::ScopeNever => Name::Scope,
         Denial::ScopeUnread | Denial::BodyTooLarge | Denial::BodyTooSlow | Denial::BodyBroken => Name::Body,
         // Made of what is not asked here: a sender's secret, the running process, the CRM.

@@ -4,10 +4,11 @@
 
 use http::Method;
 
-use super::court::{Asker, Court, Judgement, Missing, Question, Verdict, Whose};
+use super::court::{Asker, Court, Judgement, Missing, Question, Shown, Verdict, Whose};
 use super::hidden::HiddenRefusal;
 use super::step::{Finding, Name, Step, decided_at};
 use crate::clock::WallTime;
+use crate::config::ClientCertificates;
 use crate::denial::{Denial, Observed};
 use crate::gate::{Access, Webhook};
 use crate::keys::key::{Mode, Standing};
@@ -15,6 +16,7 @@ use crate::keys::set::Holder;
 use crate::outcome::Caller;
 use crate::policy::allowlist::Allowlist;
 use crate::policy::scope::{Coverage, Covered, Rule, ScopeName};
+use crate::tls::certificate::Wanted;
 
 /// Most networks of a list that are named.
 const MOST_NAMED: usize = 8;
@@ -24,7 +26,8 @@ pub fn walk(court: &Court, question: &Question<'_>, judgement: &Judgement) -> Ve
     let walk = Walk { court, question, judgement };
     let last = walk.refused_at();
     let mut steps = Vec::new();
-    for name in walk.way() {
+    let applies = |name: &&Name| **name != Name::Certificate || walk.needed().is_some();
+    for name in walk.way().iter().filter(applies) {
         let finding = walk.finding(*name, last);
         steps.push(Step { name: *name, finding, by: walk.by(*name, finding) });
         if finding == Finding::Refused {
@@ -57,18 +60,26 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The client certificate that the key needs.
+    fn needed(&self) -> Option<&'a Wanted> {
+        self.holder()?.key.client_cert.as_deref()
+    }
+
     /// The steps that such a request takes.
     fn way(&self) -> &'static [Name] {
-        use Name::{Address, Body, Credential, Key, KeyAddress, Method, Proof, Rate, Request, Route, Scope};
+        use Name::{
+            Address, Body, Certificate, Credential, Key, KeyAddress, Method, Proof, Rate, Request, Route,
+            Scope,
+        };
         let route = self.court.gate().route_of(self.path());
         if self.webhook().is_some() {
             &[Request, Route, Address, Method, Proof]
         } else if route.is_some_and(|route| route.access == Access::Public) {
             &[Request, Route, Address]
         } else if self.needs_body() || self.hides_by_body() {
-            &[Request, Route, Address, Credential, Key, Rate, KeyAddress, Scope, Body]
+            &[Request, Route, Address, Credential, Key, Rate, KeyAddress, Certificate, Scope, Body]
         } else {
-            &[Request, Route, Address, Credential, Key, Rate, KeyAddress, Scope]
+            &[Request, Route, Address, Credential, Key, Rate, KeyAddress, Certificate, Scope]
         }
     }
 
@@ -127,7 +138,10 @@ impl<'a> Walk<'a> {
             Finding::Observed
         } else if observed == Some(name) {
             Finding::Observed
-        } else if matches!(name, Name::Rate | Name::Proof) || (name == Name::Body && is_open) {
+        } else if matches!(name, Name::Rate | Name::Proof)
+            || (name == Name::Body && is_open)
+            || (name == Name::Certificate && matches!(self.question.shown, Shown::AsNeeded))
+        {
             Finding::NotJudged
         } else {
             Finding::Passed
@@ -154,6 +168,7 @@ impl<'a> Walk<'a> {
             Name::KeyAddress => self
                 .holder()
                 .map_or_else(String::new, |it| self.by_list(&it.key.allow_from, "the key's allow_from")),
+            Name::Certificate => self.by_certificate(refused),
             Name::Scope => self.by_scope(),
             Name::Body => self.by_body(finding),
             Name::Proof => self.by_proof(),
@@ -249,6 +264,20 @@ impl<'a> Walk<'a> {
         format!(
             "{rate} ({whose}): only the running gateway knows what is left of it, and of {failures} refusals per address"
         )
+    }
+
+    fn by_certificate(&self, refused: bool) -> String {
+        let needed = self.needed().map_or_else(String::new, |wanted| format!("the key needs {wanted}"));
+        let shown = match (self.question.shown, refused) {
+            _ if self.court.certificates == ClientCertificates::NotAsked => {
+                "and no listener asks clients for one"
+            }
+            (Shown::AsNeeded, _) => "and is judged as if that had been shown: it is not known what was",
+            (Shown::Nothing, _) => "and no client certificate is shown",
+            (Shown::This(_), true) => "and another client certificate is shown",
+            (Shown::This(_), false) => "which is shown; that a client_ca signed it is taken for granted here",
+        };
+        format!("{needed}, {shown}")
     }
 
     fn by_scope(&self) -> String {

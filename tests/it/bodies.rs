@@ -31,6 +31,7 @@ fn uploads_keep_their_framing_and_bytes() {
     assert_eq!(connection.answer().unwrap().status, 200);
     let seen = crm.seen.last().to_lowercase();
     assert!(seen.contains("transfer-encoding: chunked\r\n") && !seen.contains("content-length"), "{seen}");
+    assert!(seen.ends_with("\r\n0\r\nx-sum: 1\r\n\r\n"), "{seen}");
     assert!(seen.contains("abc") && seen.contains("de") && !seen.contains("ext"), "{seen}");
     connection.send(request("GET", "/api/again", &[&key.header()], ""));
     assert_eq!(connection.answer().unwrap().status, 200, "the connection is kept");
@@ -79,6 +80,44 @@ fn expect_continue_is_answered_only_to_the_admitted() {
     let mut stranger = Connection::open(gateway.address);
     stranger.send(head("Accept: */*"));
     assert_eq!(stranger.answer().unwrap().status, 401, "no 100 first");
+}
+
+/// The CRM is not asked for a 100, and may send one all the same; or decide before it has seen the body.
+#[test]
+fn what_the_crm_says_before_the_body_came() {
+    for (early, late, statuses) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", &[100, 200][..]),
+        ("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n", "", &[100, 413]),
+    ] {
+        let crm = Crm::with(move |mut stream, seen| {
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).unwrap();
+            stream.write_all(early.as_bytes()).unwrap();
+            if !late.is_empty() && (head[..read].ends_with(b"hello") || stream.read(&mut head).is_ok()) {
+                stream.write_all(late.as_bytes()).unwrap();
+            }
+            seen.note("asked");
+            while matches!(stream.read(&mut head), Ok(1..)) {}
+        });
+        let times = "[timeouts]\ndrain_accept = \"0s\"\nrequest_body_idle = \"300ms\"\n";
+        let (gateway, key) = writing(&crm, times);
+        let mut connection = Connection::open(gateway.address);
+        let lines = format!("{}\r\nExpect: 100-continue\r\nContent-Length: 5", key.header());
+        connection.send(format!("POST /api/x HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n"));
+        let mut got = vec![connection.answer().unwrap().status];
+        if late.is_empty() {
+            // It keeps its body to itself, and the connection is not used again.
+            got.extend(connection.answer().map(|answer| answer.status));
+            got.dedup();
+            assert!(connection.is_closed());
+        } else {
+            connection.send("hello");
+            got.push(connection.answer().unwrap().status);
+        }
+        // Whether it is told to go on before the refusal depends on who is faster.
+        assert!(got == statuses || got == statuses[1..], "{got:?}");
+        assert_eq!(crm.seen.count(), 1);
+    }
 }
 
 #[test]
@@ -184,4 +223,23 @@ fn an_early_answer_and_a_long_upload_do_not_wait_for_each_other() {
     connection.stream.write_all(&vec![b'y'; LONG]).expect("the upload goes on while nobody reads the answer");
     let answer = connection.answer().unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, LONG));
+}
+
+#[test]
+fn trailers_of_an_answer_go_to_whoever_asks_for_them() {
+    let crm = Crm::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, set-cookie\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a=b\r\n\r\n",
+    );
+    let (gateway, key) = writing(&crm, "");
+    for (asks, end) in [("TE: trailers", "\r\n0\r\nx-sum: 7\r\n\r\n"), ("Accept: */*", "\r\n0\r\n\r\n")] {
+        let mut connection = Connection::open(gateway.address);
+        let lines = format!("{}\r\n{asks}\r\nContent-Length: 1\r\nConnection: close", key.header());
+        connection.send(format!("POST /api/x HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\nx"));
+        let mut got = Vec::new();
+        while let bytes @ [_, ..] = &connection.some()[..] {
+            got.extend_from_slice(bytes);
+        }
+        let got = String::from_utf8_lossy(&got).to_ascii_lowercase();
+        assert!(got.ends_with(&format!("\r\n2\r\nok{end}")), "{got}");
+    }
 }

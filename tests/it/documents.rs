@@ -151,3 +151,26 @@ fn the_example_key_file_is_accepted() {
         office.done(&["check", "--strict"]);
     }
 }
+
+#[test]
+fn every_promise_names_tests_that_are_there() {
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let promises: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(promises.len() > 25, "{promises:?}");
+    for promise in promises {
+        let tests: Vec<&str> = promise
+            .split('`')
+            .filter(|word| word.starts_with("tests/") || word.starts_with("src/"))
+            .collect();
+        assert!(!tests.is_empty(), "{promise}");
+        for test in tests {
+            let path = root().join(test);
+            assert!(path.exists(), "{test}: {promise}");
+            // A file of the program's own must hold tests, too; a folder has them further down.
+            let has_tests = path.is_dir()
+                || !test.ends_with(".rs")
+                || std::fs::read_to_string(path).unwrap().contains("#[test]");
+            assert!(has_tests, "{test} tests nothing: {promise}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sidelock::config::environment::Environment;
 use sidelock::config::load::load;
 use sidelock::keys::key::KeyId;
-use sidelock::trial::court::{Asker, Body, Court, Question, Verdict};
+use sidelock::trial::court::{Asker, Body, Court, Question, Shown, Verdict};
 use sidelock::trial::step::Finding;
 use sidelock::trial::walk::walk;
 
@@ -122,6 +122,7 @@ fn the_court_says_what_the_gate_does() {
                 target: path,
                 asker: ids.get(key).map_or(Asker::Stranger, Asker::Key),
                 from: address.parse::<IpAddr>().unwrap(),
+                shown: Shown::Nothing,
                 at: sidelock::clock::Clock::system().wall(),
                 body: Some(Body {
                     bytes: if matches!(method, "GET" | "HEAD") { b"" } else { BODY.as_bytes() },

@@ -25,6 +25,28 @@ fn path_parameters_do_not_slip_past_routes() {
     assert_eq!(crm.seen.count(), 0);
 }
 
+/// A pack closes paths by method, and scopes may cover every method: a CRM that folds case must not see what neither has judged.
+#[test]
+fn a_method_in_small_letters_does_not_open_what_is_closed() {
+    let (crm, key) = (Crm::usual(), TestKey::new(&["all"], ""));
+    let pack = "name = \"own\"\nversion = \"1\"\nnever = [\"GET,DELETE /api/users/**\"]\n[scopes.all]\nallow = [\"ANY /api/**\"]\n";
+    let mut plan = Plan::before(&crm).key(&key).with(PUBLIC).file("own.toml", pack);
+    plan.upstream.push_str("\ncrm_file = \"own.toml\"");
+    let gateway = plan.start();
+    for (method, path, status) in [
+        ("GET", "/api/users/1", 403),
+        ("get", "/api/users/1", 400),
+        ("Delete", "/api/users/1", 400),
+        ("get", "/login/form", 400),
+        ("PURGE", "/api/x", 200),
+    ] {
+        let mut connection = Connection::open(gateway.address);
+        connection.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", key.header()));
+        assert_eq!(connection.answer().unwrap().status, status, "{method} {path}");
+    }
+    assert_eq!(crm.seen.count(), 1);
+}
+
 #[test]
 fn a_client_that_leaves_early_is_still_counted_on_its_key() {
     let crm = Crm::with(|mut stream, seen| {

@@ -3,6 +3,7 @@
 use crate::support::client::{Connection, ask};
 use crate::support::crm::Crm;
 use crate::support::gateway::{Gateway, Plan, TestKey};
+use crate::support::h2::{END_HEADERS, END_STREAM, Frames, HEADERS, block};
 
 #[test]
 fn paths_with_two_readings() {
@@ -147,4 +148,48 @@ fn equal_lengths_become_one() {
     let count = crm.seen.count();
     assert_eq!(ask(gateway.address, head("Content-Length: 5\r\nContent-Length: 6\r\n")).status, 400);
     assert_eq!(crm.seen.count(), count);
+}
+
+/// The HTTP library drops a fragment before anything here sees the target. What stands before it is what is judged, what goes on,
+/// and what is logged, in both versions.
+#[test]
+fn what_stands_before_a_number_sign_is_all_there_is() {
+    let (crm, key) = (Crm::usual(), TestKey::new(&["read"], ""));
+    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nh2c = true\n";
+    let gateway = Plan::before(&crm).key(&key).with(listener).start();
+    let cases = [
+        ("/api/x#y", "/api/x", 200),
+        ("/api/x#/../../admin", "/api/x", 200),
+        ("/api/x?a#b?c", "/api/x?a", 200),
+        ("/api/x?#/admin", "/api/x?", 200),
+        ("/api/#x#y", "/api/", 200),
+        ("/admin#/api/x", "", 403),
+        ("/#/api/x", "", 403),
+        ("/api/../x#", "", 400),
+    ];
+    let mut seen = Vec::new();
+    for (target, before, status) in cases {
+        let mut plain = Connection::open(gateway.address);
+        plain.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", key.header()));
+        assert_eq!(plain.answer().unwrap().status, status, "{target}");
+        let head = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", target)];
+        let mut frames = Frames::open(gateway.second());
+        frames.send(
+            HEADERS,
+            END_STREAM | END_HEADERS,
+            1,
+            &block(&[&head[..], &[("x-api-key", &key.text)]].concat()),
+        );
+        let answer = frames.until(|frame| frame.kind == HEADERS).unwrap();
+        assert_eq!(answer.payload[0] == 0x88, status == 200, "{target}");
+        if status == 200 {
+            seen.extend([format!("GET {before} HTTP/1.1"), format!("GET {before} HTTP/1.1")]);
+        }
+    }
+    let lines: Vec<String> =
+        crm.seen.requests().iter().map(|it| it.lines().next().unwrap().to_owned()).collect();
+    assert_eq!(lines, seen);
+    let log = gateway.log(2 * cases.len());
+    let logged = log.iter().filter(|line| line["status"] == 200).map(|line| line["path"].as_str().unwrap());
+    assert!(logged.zip(&seen).all(|(path, line)| line.split(['?', ' ']).nth(1) == Some(path)), "{log:?}");
 }

@@ -4,14 +4,18 @@ mod replay;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::moment::When;
 use super::terminal::json_plain;
 use super::{Failure, say, show, tally};
 use crate::clock::{Clock, WallTime};
 use crate::config::environment::Environment;
-use crate::config::load::{Loading, load_with};
+use crate::config::load::{Loaded, Loading, load_with};
 use crate::config::source::{Lines, Severity};
+
+/// A certificate that ends within this is worth a warning, as a key is.
+const ENDING: Duration = Duration::from_secs(14 * 86_400);
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -36,7 +40,9 @@ pub(super) struct Opts {
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let mut loading = load_with(path, &Environment::Process, opts.keys.as_deref());
-    ended_secrets(path, &mut loading, Clock::system().wall());
+    let now = Clock::system().wall();
+    ended_secrets(path, &mut loading, now);
+    ending_certificates(&mut loading, now);
     let errors = loading.report.count(Severity::Error);
     let loaded = loading.loaded.as_ref().filter(|_| errors == 0);
     let replayed = match (opts.replay, loaded) {
@@ -111,4 +117,23 @@ fn as_json(loading: &Loading) -> serde_json::Value {
         })
     });
     serde_json::json!({ "ok": !loading.report.has_errors(), "mistakes": mistakes.collect::<Vec<_>>() })
+}
+
+/// Likewise that a certificate of ours ends.
+fn ending_certificates(loading: &mut Loading, now: WallTime) {
+    let soon = now.after(ENDING);
+    let shown = loading.loaded.iter().flat_map(|Loaded { config, .. }| {
+        let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        listeners.flat_map(|tls| &tls.identities).chain(&config.upstream.identity)
+    });
+    for identity in shown.filter(|identity| identity.expires() < soon) {
+        let end = identity.expires();
+        let is = if end < now { "ended" } else { "ends" };
+        let help = "put a new one, with its key, in its place: it is taken without a restart";
+        loading.report.file_warning(
+            &identity.file,
+            format!("the certificate {is} at {}", end.rfc3339()),
+            Some(help),
+        );
+    }
 }

@@ -5,10 +5,12 @@ mod past;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
+use super::keys::arguments::client_cert;
 use super::keys::find_key;
 use super::moment::When;
 use super::terminal::{json_plain, plain};
@@ -19,7 +21,7 @@ use crate::config::environment::Environment;
 use crate::config::load::load;
 use crate::keys::key::Key;
 use crate::trial::advice::advice;
-use crate::trial::court::{Asker, Body, Court, Judgement, Question, Verdict};
+use crate::trial::court::{Asker, Body, Court, Judgement, Question, Shown, Verdict};
 use crate::trial::step::{Finding, Step};
 use crate::trial::walk::walk;
 
@@ -41,6 +43,10 @@ pub(super) struct Opts {
     /// The client's address
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
+    /// The client certificate that is shown: its PEM file, or sha256:<fingerprint> or san:<name> where that is all that is known;
+    /// none without it
+    #[arg(long, value_name = "CERTIFICATE")]
+    client_cert: Option<String>,
     /// When it comes, as 2027-02-20T10:00:00Z; now without it
     #[arg(long, value_name = "TIME")]
     at: Option<When>,
@@ -51,7 +57,7 @@ pub(super) struct Opts {
     #[arg(long, value_name = "TYPE", requires = "body", default_value = "application/json")]
     content_type: HeaderValue,
     /// A past request instead, out of the access log: its id, as its answer had it in X-Request-Id
-    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "path", "key", "from", "body", "content_type"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "path", "key", "from", "client_cert", "body", "content_type"])]
     request_id: Option<String>,
     /// Another log than the configured one, with its rotated files; - for stdin
     #[arg(long, value_name = "FILE", requires = "request_id")]
@@ -83,11 +89,13 @@ fn asked(path: &Path, (method, target): (&Method, &str), at: WallTime, opts: &Op
     // Nothing is hidden in the body of a request that has none.
     let has_none = matches!(*method, Method::GET | Method::HEAD).then(Vec::new);
     let body = opts.body.as_deref().map(read_body).transpose()?.or(has_none);
+    let shown = opts.client_cert.as_deref().map(client_cert).transpose()?.map(|(_, facts)| Arc::new(facts));
     let question = Question {
         method,
         target,
         asker: key.map_or(Asker::Stranger, |(_, key)| Asker::Key(&key.id)),
         from: opts.from,
+        shown: shown.as_ref().map_or(Shown::Nothing, Shown::This),
         at,
         body: body.as_deref().map(|bytes| Body { bytes, content_type: &opts.content_type }),
     };

@@ -13,14 +13,15 @@ use super::super::place::Place;
 use super::super::terminal::{json_plain, plain};
 use super::{Explanation, court};
 use crate::clock::WallTime;
-use crate::denial::words;
+use crate::denial::{Denial, words};
 use crate::keys::key::KeyId;
 use crate::records::line::Record;
 use crate::records::reading::{Found, Query};
-use crate::trial::court::{Asker, Court, Question};
+use crate::trial::court::{Asker, Court, Question, Shown};
 
 /// What no line of the log has.
-const NOT_HELD: &str = "the query, the headers (the key among them) and the body are not in the log";
+const NOT_HELD: &str =
+    "the query, the headers (the key among them), the client certificate and the body are not in the log";
 
 pub(super) fn run(
     path: &Path,
@@ -135,6 +136,9 @@ impl Asked {
             (None, Some("unknown" | "malformed")) => Asker::Unknown,
             (None, _) => Asker::Stranger,
         };
-        Question { method: &self.method, target: &record.path, asker, from: self.from, at, body: None }
+        let lacked = record.reason == Some(Denial::CertificateNotShown.reason());
+        let shown = if lacked { Shown::Nothing } else { Shown::AsNeeded };
+        let target = &record.path;
+        Question { method: &self.method, target, asker, from: self.from, shown, at, body: None }
     }
 }

@@ -16,6 +16,8 @@ use crate::keys::key::Title;
 use crate::policy::crm_credential::CredentialNames;
 use crate::policy::pack::Pack;
 use crate::policy::scope::{ScopeName, Scopes};
+use crate::tls::certificate::{Facts, Wanted, WantedError};
+use crate::tls::identity::facts_in;
 
 /// 9999-12-30T22:00:00Z, the last moment that is written and read back with four digits of year in every time zone.
 pub(super) const LAST: WallTime = WallTime::from_unix_secs(253_402_207_200);
@@ -177,6 +179,22 @@ pub(super) fn roles(typed: &[String], pack: Option<&Pack>) -> Result<Vec<String>
         scopes.extend(role.scopes.iter().map(|scope| scope.as_str().to_owned()));
     }
     Ok(scopes)
+}
+
+/// The client certificate that a key needs: described, or in a file, whose fingerprint counts then.
+pub(in crate::cli) fn client_cert(typed: &str) -> Result<(Wanted, Facts), Failure> {
+    no_secret("client-cert", typed)?;
+    if ["sha256:", "san:"].iter().any(|prefix| typed.starts_with(prefix)) {
+        let wanted: Wanted =
+            typed.parse().map_err(|error: WantedError| Failure::Failed(format!("--client-cert: {error}")))?;
+        let facts = wanted.met();
+        return Ok((wanted, facts));
+    }
+    let facts = facts_in(std::path::Path::new(typed)).map_err(|error| {
+        let other = "a PEM file, or 'sha256:' and a fingerprint, or 'san:' and a name in the certificate";
+        Failure::Failed(super::plain(&format!("--client-cert takes {other}: {error}")))
+    })?;
+    Ok((Wanted::Fingerprint(facts.fingerprint), facts))
 }
 
 /// The name of a credential that the configuration has.

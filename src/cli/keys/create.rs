@@ -35,6 +35,9 @@ pub(super) struct Opts {
     /// From where it may be used; several with commas, or repeat
     #[arg(long = "allow-from", value_name = "CIDR", value_delimiter = ',')]
     allow_from: Vec<Network>,
+    /// Only on a connection with this client certificate: its PEM file, sha256:<fingerprint>, or san:<a name in it>
+    #[arg(long, value_name = "CERTIFICATE")]
+    client_cert: Option<String>,
     /// Its own rate, as '100/min burst 20'
     #[arg(long)]
     rate: Option<Rate>,
@@ -47,6 +50,7 @@ pub(super) struct Opts {
     /// A key to be stolen: it opens nothing, a thief is told that nobody knows it, and each try raises the alert
     #[arg(long, conflicts_with_all = [
         "scopes", "roles", "credential", "expires", "never_expires", "reason", "allow_from", "rate",
+        "client_cert",
     ])]
     decoy: bool,
     #[command(flatten)]
@@ -84,6 +88,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
                 "scopes": new.scopes,
                 "created": new.created.rfc3339(),
                 "expires": expires,
+                "client_cert": new.client_cert,
                 "decoy": opts.decoy,
             });
             handing.over(&told, value, format)
@@ -108,6 +113,10 @@ impl Opts {
             created: bench.now,
             lifetime: if self.decoy { Lifetime::Decoy } else { self.expires.lifetime(bench.now)? },
             allow_from: self.allow_from.iter().map(|Network(text)| text.clone()).collect(),
+            client_cert: match self.client_cert.as_deref() {
+                Some(typed) => Some(arguments::client_cert(typed)?.0.to_string()),
+                None => None,
+            },
             rate: self.rate,
             credential: arguments::credential(self.credential.as_deref(), credentials)?,
             owner: line("owner", &self.owner)?,

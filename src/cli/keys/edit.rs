@@ -13,7 +13,7 @@ use crate::limits::rate::Rate;
 /// What was typed.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").multiple(true).required(true).args([
-    "title", "scopes", "add_scope", "remove_scope", "allow_from", "from_anywhere", "rate", "default_rate", "expires",
+    "title", "scopes", "add_scope", "remove_scope", "allow_from", "from_anywhere", "client_cert", "rate", "default_rate", "expires",
     "never_expires", "owner", "note", "credential", "mode",
 ])))]
 pub(super) struct Opts {
@@ -38,6 +38,10 @@ pub(super) struct Opts {
     /// It may be used from every address
     #[arg(long, conflicts_with = "allow_from")]
     from_anywhere: bool,
+    /// Only on a connection with this client certificate: its PEM file, sha256:<fingerprint>, or san:<a name in it>; '' for
+    /// none
+    #[arg(long, value_name = "CERTIFICATE")]
+    client_cert: Option<String>,
     /// Its own rate, as '100/min burst 20'
     #[arg(long)]
     rate: Option<Rate>,
@@ -99,6 +103,13 @@ impl Opts {
             set("allow_from", Setting::List(networks.iter().map(|Network(text)| text.clone()).collect()));
         } else if self.from_anywhere {
             set("allow_from", Setting::Absent);
+        }
+        match self.client_cert.as_deref() {
+            Some("") => set("client_cert", Setting::Absent),
+            Some(typed) => {
+                set("client_cert", Setting::Text(arguments::client_cert(typed)?.0.to_string()));
+            }
+            None => {}
         }
         if let Some(rate) = self.rate {
             set("rate", Setting::Text(rate.to_string()));

@@ -244,6 +244,7 @@ impl Opts {
             created: bench.now,
             lifetime: self.expires.lifetime(bench.now)?,
             allow_from: self.allow_from.iter().map(|Network(text)| text.clone()).collect(),
+            client_cert: None,
             rate: self.rate,
             credential: None,
             owner: self.owner.as_deref().map(|owner| arguments::line("owner", owner)).transpose()?,

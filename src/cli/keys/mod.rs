@@ -1,7 +1,7 @@
 //! `sidelock keys`: a file per verb. Verbs that change something read the key file under its lock, say what shall be
 //! different, and leave the writing to [`editing`](crate::editing).
 
-mod arguments;
+pub(super) mod arguments;
 mod create;
 mod edit;
 mod handing;

@@ -37,6 +37,7 @@ pub(super) fn as_json(key: &Key, uses: Uses, now: WallTime) -> Value {
         "expires": moment(key.expires),
         "reason": about.reason,
         "last_used": moment(uses.any),
+        "client_cert": key.client_cert.as_deref().map(ToString::to_string),
         "rate": key.rate.map(|rate| rate.to_string()),
         "note": about.note,
         "previous": previous,
@@ -80,13 +81,16 @@ pub(super) fn origin_lines(seen: &Seen) -> Vec<(&'static str, String)> {
     networks.chain(addresses).collect()
 }
 
-/// Where the key stands, and whether its limits are only tried out.
+/// Where the key stands, whether its limits are only tried out, and whether it needs a client certificate.
 pub(super) fn state(key: &Key, now: WallTime) -> String {
-    let word = key.phase(now).word();
-    match key.mode {
-        Mode::Enforce => word.to_owned(),
-        Mode::Observe => format!("{word}, observed"),
+    let mut state = key.phase(now).word().to_owned();
+    if key.mode == Mode::Observe {
+        state.push_str(", observed");
     }
+    if key.client_cert.is_some() {
+        state.push_str(", certificate");
+    }
+    state
 }
 
 /// `7Qm2xR9k ('Payment gateway')`.

@@ -38,8 +38,7 @@ impl Pool {
     pub(super) fn take(&mut self, keeping: &Keeping, now: Moment) -> Option<Box<Line>> {
         while let Some(Waiting { mut line, since }) = self.waiting.pop() {
             keeping.gauge.dec();
-            let waited = now.since(since);
-            if waited < keeping.keep_alive && line.is_ready(waited) {
+            if now.since(since) < keeping.keep_alive && line.is_ready() {
                 return Some(line);
             }
         }

@@ -9,6 +9,7 @@ pub mod captured_delivery;
 pub mod certificate;
 pub mod configuration;
 pub mod forwarded;
+pub mod http2_head;
 pub mod key_file;
 pub mod operation;
 pub mod pack;
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("certificate", certificate::run),
     ("configuration", configuration::run),
     ("forwarded", forwarded::run),
+    ("http2_head", http2_head::run),
     ("key_file", key_file::run),
     ("operation", operation::run),
     ("pack", pack::run),

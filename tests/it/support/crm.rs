@@ -69,7 +69,7 @@ impl Seen {
             head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         let complete = |bytes: &[u8]| match length {
             Some(length) => bytes.len() >= head_end + length,
-            None => !head.contains("transfer-encoding: chunked") || bytes.ends_with(b"0\r\n\r\n"),
+            None => !head.contains("transfer-encoding: chunked") || is_whole_in_chunks(&bytes[head_end..]),
         };
         while !complete(&bytes) {
             if !fill(stream, &mut bytes) {
@@ -80,6 +80,21 @@ impl Seen {
         self.requests.lock().push(text.clone());
         Some(text)
     }
+}
+
+/// True if a chunked body is whole, trailers included.
+fn is_whole_in_chunks(mut body: &[u8]) -> bool {
+    let end = |bytes: &[u8], of: &[u8]| bytes.windows(of.len()).position(|window| window == of);
+    while let Some(at) = end(body, b"\r\n") {
+        let size =
+            std::str::from_utf8(&body[..at]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        match size {
+            Some(0) => return body[at + 2..].starts_with(b"\r\n") || end(body, b"\r\n\r\n").is_some(),
+            Some(size) if body.len() >= at + 2 + size + 2 => body = &body[at + 2 + size + 2..],
+            Some(_) | None => return false,
+        }
+    }
+    false
 }
 
 fn fill(stream: &mut impl Read, bytes: &mut Vec<u8>) -> bool {

@@ -1,5 +1,6 @@
 //! The cases, family by family; those of heads stand in their own file.
 
+use super::folds;
 use super::heads::{fields, hosts, request_lines};
 
 /// What must become of a case.
@@ -308,6 +309,12 @@ pub fn all() -> Vec<Case> {
         hosts,
         switches,
         queues,
+        folds::methods,
+        folds::targets,
+        folds::versions,
+        folds::values,
+        folds::ends,
+        folds::bodies,
     ];
     families.iter().flat_map(|family| family()).collect()
 }

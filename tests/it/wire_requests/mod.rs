@@ -4,6 +4,7 @@
 //! hidden in it. Refused are all but those that hyper has made one reading of before anything here sees them.
 
 mod cases;
+mod folds;
 mod heads;
 
 use std::collections::BTreeMap;
