@@ -64,9 +64,12 @@ struct Choice<'a> {
     _trying: Option<Trying<'a>>,
 }
 
-/// Where a request has been in vain.
+/// Where a request has been in vain. Most have been nowhere, and are the smaller for it.
 #[derive(Default)]
-struct Way {
+struct Way(Option<Box<Vain>>);
+
+#[derive(Default)]
+struct Vain {
     /// A bit per address.
     tried: u64,
     /// The end of all its connecting.
@@ -78,13 +81,22 @@ struct Way {
 const _: () = assert!(config::MOST_ADDRESSES <= 64);
 
 impl Way {
-    const fn has_tried(&self, at: usize) -> bool {
-        self.tried & (1 << at) != 0
+    fn has_tried(&self, at: usize) -> bool {
+        self.0.as_ref().is_some_and(|vain| vain.tried & (1 << at) != 0)
     }
 
     fn note(&mut self, at: usize, denial: Denial) {
-        self.tried |= 1 << at;
-        self.failed = Some(denial);
+        let vain = self.0.get_or_insert_default();
+        vain.tried |= 1 << at;
+        vain.failed = Some(denial);
+    }
+
+    fn until(&mut self, limit: Duration) -> Instant {
+        *self.0.get_or_insert_default().until.get_or_insert_with(|| Instant::now() + limit)
+    }
+
+    fn failed(&self) -> Option<Denial> {
+        self.0.as_ref()?.failed
     }
 }
 
@@ -187,7 +199,7 @@ impl Upstream {
     #[inline]
     fn choose(&self, way: &Way, now: Moment) -> Result<Choice<'_>, Denial> {
         match &*self.addresses {
-            [only] if only.health.is_untroubled() && way.tried == 0 => {
+            [only] if only.health.is_untroubled() && way.0.is_none() => {
                 Ok(Choice { at: 0, address: only, _trying: None })
             }
             _ => self.choose_with_care(way, now),
@@ -212,7 +224,7 @@ impl Upstream {
                 }
             }
         }
-        let none = || way.failed.unwrap_or_else(|| Denial::UpstreamDown(RetryAfter::from_wait(wait)));
+        let none = || way.failed().unwrap_or_else(|| Denial::UpstreamDown(RetryAfter::from_wait(wait)));
         best.map(|(_, choice)| choice).ok_or_else(none)
     }
 
@@ -225,7 +237,7 @@ impl Upstream {
         limit: Duration,
         now: Moment,
     ) -> Result<Origin, Denial> {
-        let until = *way.until.get_or_insert_with(|| Instant::now() + limit);
+        let until = way.until(limit);
         loop {
             let left = (0..self.addresses.len()).filter(|at| !way.has_tried(*at)).count();
             match choice.address.connect(share(until, left)).await {
