@@ -209,7 +209,9 @@ impl Reloader {
                     tracing::warn!(gone, "keys are no longer in the file: they are revoked");
                 }
                 // A confirmation is good for one removal; usually there is none.
-                drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
+                if !self.keeper.is_retired() {
+                    drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
+                }
                 progress.in_force = Some(fingerprint);
                 progress.unsettled = None;
                 progress.keys = keys.keys;
@@ -230,6 +232,10 @@ impl Reloader {
             Look::Accepted => tracing::info!(keys, "reloaded"),
             Look::Restored => tracing::info!(keys, "the content in force is back on disk"),
             Look::Same | Look::Unsettled => {}
+        }
+        // Whoever asks wants to know of the process that took over.
+        if self.keeper.is_retired() {
+            return look;
         }
         let reason = if let Look::Refused(why) = &look { Some(why.as_str()) } else { None };
         let told = serde_json::json!({

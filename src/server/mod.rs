@@ -2,7 +2,11 @@
 //!
 //! Sockets are bound before pingora starts, so that a port in use is an error with a name and port 0 tells its number.
 
+mod handover;
+mod inherited;
 mod listening;
+mod origin;
+mod signs;
 mod stop;
 
 use std::net::SocketAddr;
@@ -15,11 +19,11 @@ use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::GenBackgroundService;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access_log;
-use crate::admin::pass::{self, Door, Pass};
-use crate::admin::{Admin, Readiness};
+use crate::admin::pass::{Door, Pass};
+use crate::admin::{Admin, OpenDoors, Readiness, Upgrades};
 use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
@@ -35,11 +39,14 @@ use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
-use crate::reload::{Reloader, Workshop, write_whole};
+use crate::reload::{Reloader, Workshop};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
+use handover::giving::Giver;
 use listening::{Bound, Listening, SocketFile};
-use stop::Stop;
+pub use origin::Origin;
+use signs::Signs;
+use stop::{Beginning, Fate, Stop};
 
 /// The file in the state folder with the process id.
 pub const PID: &str = "sidelock.pid";
@@ -49,9 +56,8 @@ pub struct Sidelock {
     server: Server,
     writer: access_log::Writer,
     stop: Stop,
-    pid_file: PathBuf,
-    /// For commands that ask the admin listener.
-    door: (PathBuf, Door),
+    signs: Signs,
+    fate: Fate,
     keeper: Keeper,
     socket_files: Vec<SocketFile>,
     /// Where clients connect.
@@ -81,10 +87,16 @@ pub enum StartError {
     /// Two metrics have one name.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The process that was to be replaced does not let go.
+    #[error("the process that was to be replaced does not hand over: {0}")]
+    HandOver(std::io::Error),
+    /// A listener failed after it was bound; the log says why.
+    #[error("a listener could not be opened; see the log")]
+    Broken,
 }
 
 impl Sidelock {
-    /// Binds, opens and wires everything.
+    /// Binds, opens and wires everything. With a predecessor, waits until that says to go on.
     ///
     /// # Errors
     /// [`StartError`].
@@ -93,6 +105,7 @@ impl Sidelock {
         environment: Environment,
         loaded: Loaded,
         seen: (Fingerprint, Vec<PathBuf>),
+        origin: &mut Origin,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
@@ -112,72 +125,105 @@ impl Sidelock {
             ban: _,
         } = &loaded.config;
         state_dir(&server.state_dir)?;
-        let sockets =
-            listeners.iter().map(|listener| Bound::bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = Bound::bind(&Place::Address(server.admin))?;
-        let listening = sockets.iter().map(|bound| bound.place.clone()).collect();
-        let socket_files = sockets.iter().filter_map(Bound::file).collect();
+        let Sockets { clients, admin: admin_socket, giver } =
+            Sockets::open(server, listeners, origin, timeouts)?;
+        let listening = clients.iter().map(|bound| bound.place.clone()).collect();
+        let socket_files = clients.iter().filter_map(Bound::file).collect();
         let admin = admin_socket.place.clone();
-        let fronts = Fronts::new(sockets.iter().map(Bound::front).collect());
+        let fronts = Fronts::new(clients.iter().map(Bound::front).collect());
+        origin.wait_for_go().map_err(StartError::HandOver)?;
 
         let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
         let (drain, draining) = watch::channel(false);
-        let readiness = Readiness::default();
-        let metrics = Arc::clone(&parts.metrics);
-        let stop = Stop { readiness: readiness.clone(), drain, metrics, timeouts: *timeouts };
-        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
+        let (leave, leaving) = watch::channel(false);
+        let (upgrades, asks) = Upgrades::new();
+        let (up, ups) = mpsc::channel(2);
+        let (readiness, doors, fate) = (Readiness::default(), OpenDoors::default(), Fate::default());
         let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
-        let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
-        let admin_app =
-            Admin { metrics: parts.metrics, readiness, failures: Arc::clone(&parts.failures), pass };
+        let signs = Signs::new(&server.state_dir, Door::new(bound_admin(&admin, server.admin), pass.clone()));
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
-        let reloader = Reloader::new(
-            path.to_owned(),
-            environment,
-            parts.live,
-            parts.workshop,
-            &loaded,
-            seen,
-            keeper.clone(),
-        );
+        let predecessor = origin.predecessor.take();
+        // The sockets are in use: whoever asks, either process may hear it first.
+        readiness.set(predecessor.is_some());
+        let stop = Stop {
+            readiness: readiness.clone(),
+            drain,
+            leave,
+            doors: doors.clone(),
+            metrics: Arc::clone(&parts.metrics),
+            timeouts: *timeouts,
+            signs: signs.clone(),
+            keeper: keeper.clone(),
+            telegram: Arc::clone(&parts.telegram),
+            giver,
+            beginning: Some(Beginning { up: ups, services: 2, asks, predecessor }).into(),
+            fate: fate.clone(),
+        };
+        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
+        let failures = Arc::clone(&parts.failures);
+        let admin_app = Admin { metrics: parts.metrics, readiness, failures, pass, upgrades, doors };
+        let kept = keeper.clone();
+        let reloader =
+            Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, &loaded, seen, kept);
 
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
-        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
+        pingora.add_service(Listening::new(
+            "proxy",
+            Accept(Arc::new(proxy)),
+            clients,
+            draining,
+            up.clone(),
+            None,
+        ));
+        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], leaving, up, Some(1)));
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
-        let [door_file, pid_file] = [pass::FILE, PID].map(|name| server.state_dir.join(name));
-        Ok(Self {
-            server: pingora,
-            writer: parts.writer,
-            stop,
-            pid_file,
-            door: (door_file, door),
-            keeper,
-            socket_files,
-            listening,
-            admin,
-        })
+        let writer = parts.writer;
+        Ok(Self { server: pingora, writer, stop, signs, fate, keeper, socket_files, listening, admin })
     }
 
-    /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
-    pub fn run(self) {
-        let Self { server, writer, stop, pid_file, door, keeper, socket_files, listening: _, admin: _ } =
-            self;
-        if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
-            tracing::warn!(%error, path = %pid_file.display(), "cannot write the process id: 'sidelock reload' will not work");
-        }
-        let (door_file, door) = door;
-        if let Err(error) = write_whole(&door_file, door.text().expose()) {
-            tracing::warn!(%error, path = %door_file.display(), "cannot write how to ask: 'sidelock bans' and 'addresses' will not work");
-        }
+    /// Runs until a signal ends it, or another process takes over. Once per process: pingora keeps what it knows of threads for ever.
+    /// What was logged is written before it returns.
+    ///
+    /// # Errors
+    /// It could not serve.
+    pub fn run(self) -> Result<(), StartError> {
+        let Self { server, writer, stop, signs, fate, keeper, socket_files, listening: _, admin: _ } = self;
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
-        keeper.keep();
-        // Another process may have taken over the file, or the folder be gone.
-        drop(std::fs::remove_file(pid_file));
-        drop(std::fs::remove_file(door_file));
-        socket_files.into_iter().for_each(SocketFile::remove);
+        if !fate.is_replaced() {
+            keeper.keep();
+            signs.take_down();
+            socket_files.into_iter().for_each(SocketFile::remove);
+        }
         drop(writer);
+        if fate.is_broken() { Err(StartError::Broken) } else { Ok(()) }
+    }
+}
+
+/// What is listened on.
+struct Sockets {
+    clients: Vec<Bound>,
+    admin: Bound,
+    /// What an upgrade will hand over.
+    giver: Option<Giver>,
+}
+
+impl Sockets {
+    fn open(
+        server: &config::Server,
+        listeners: &[config::Listener],
+        origin: &mut Origin,
+        timeouts: &config::Timeouts,
+    ) -> Result<Self, StartError> {
+        let mut inherited = std::mem::take(&mut origin.inherited);
+        let mut bind = |place: &Place| Bound::bind(place, &mut inherited);
+        let clients =
+            listeners.iter().map(|listener| bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
+        let admin = bind(&Place::Address(server.admin))?;
+        inherited.close_rest();
+        let sockets = clients.iter().chain([&admin]).map(Bound::handed).collect();
+        let giver = origin.may_upgrade.then_some(Giver { sockets, limit: timeouts.upgrade });
+        Ok(Self { clients, admin, giver })
     }
 }
 

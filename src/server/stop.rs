@@ -1,35 +1,128 @@
-//! The end of a process: told by a signal, and without losing what is under way.
+//! The life of a process between its start and its end: told by signals, and without losing what is under way.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
-use tokio::sync::watch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use crate::admin::Readiness;
+use super::handover::giving::{Giver, NoUpgrade, Successor};
+use super::handover::taking::Predecessor;
+use super::signs::Signs;
+use crate::admin::{OpenDoors, Readiness, UpgradeAsk};
 use crate::config::Timeouts;
 use crate::metrics::Metrics;
+use crate::reload::keeper::Keeper;
+use crate::telegram::watch::Watch;
 
 /// Ends the process: not ready at once, accepting a while more, requests in flight finished or cut at the limit, and out as
-/// soon as nothing is left.
+/// soon as nothing is left. Or, replaced by another: no longer accepting, and the same.
 pub(super) struct Stop {
     pub(super) readiness: Readiness,
+    /// Clients' connections end after their present request.
     pub(super) drain: watch::Sender<bool>,
+    /// The admin listener accepts no more: another process does.
+    pub(super) leave: watch::Sender<bool>,
+    pub(super) doors: OpenDoors,
     pub(super) metrics: Arc<Metrics>,
     pub(super) timeouts: Timeouts,
+    pub(super) signs: Signs,
+    pub(super) keeper: Keeper,
+    pub(super) telegram: Arc<Watch>,
+    /// What an upgrade hands over; `None` where there is none.
+    pub(super) giver: Option<Giver>,
+    pub(super) beginning: Mutex<Option<Beginning>>,
+    pub(super) fate: Fate,
 }
+
+/// What only the start needs.
+pub(super) struct Beginning {
+    /// A word from each listening service that is up; ends early if one never will be.
+    pub(super) up: mpsc::Receiver<()>,
+    pub(super) services: usize,
+    pub(super) asks: mpsc::Receiver<UpgradeAsk>,
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+/// How the process ended, for whoever cleans up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fate {
+    is_replaced: Arc<AtomicBool>,
+    is_broken: Arc<AtomicBool>,
+}
+
+impl Fate {
+    /// Another process has everything now.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::Relaxed)
+    }
+
+    /// It could not serve.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+}
+
+/// Why it ends.
+enum End {
+    /// A signal; it accepts for so long yet.
+    Told(Duration),
+    Replaced,
+}
+
+/// The signals that end a process.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What asks for an upgrade.
+struct Wishes {
+    signal: Signal,
+    asks: mpsc::Receiver<UpgradeAsk>,
+}
+
+/// A wish for an upgrade; whoever made it hears what comes of it, if anybody can.
+struct Wish(Option<UpgradeAsk>);
 
 #[async_trait]
 impl ShutdownSignalWatch for Stop {
     async fn recv(&self) -> ShutdownSignal {
-        self.readiness.set(true);
-        let accept_for = self.wait_for_request().await;
-        self.readiness.set(false);
-        tracing::info!("stopping: no longer ready");
-        tokio::select! {
-            () = self.drained(accept_for) => {}
-            _ = self.wait_for_request() => tracing::warn!("second signal: stopping at once"),
+        let (Some(mut ends), Ok(signal), Some(beginning)) =
+            (Ends::listen(), signal(SignalKind::user_defined2()), self.beginning.lock().take())
+        else {
+            return self.fail("cannot listen for signals");
+        };
+        let Some(asks) = self.begin(beginning).await else {
+            return self.fail("a listener could not be opened");
+        };
+        match self.live(&mut ends, Wishes { signal, asks }).await {
+            End::Told(accept_for) => {
+                self.readiness.set(false);
+                tracing::info!("stopping: no longer ready");
+                tokio::select! {
+                    () = self.drained(accept_for) => {}
+                    _ = ends.next(&self.timeouts) => tracing::warn!("second signal: stopping at once"),
+                }
+            }
+            End::Replaced => {
+                self.leave.send_replace(true);
+                let twice = async {
+                    // A supervisor that stops both tells both: what is under way may still end.
+                    ends.next(&self.timeouts).await;
+                    ends.next(&self.timeouts).await;
+                };
+                tokio::select! {
+                    () = self.drained(Duration::ZERO) => {}
+                    () = twice => tracing::warn!("second signal: stopping at once"),
+                }
+            }
         }
         let cut = self.metrics.in_flight.get();
         if cut > 0 {
@@ -42,24 +135,70 @@ impl ShutdownSignalWatch for Stop {
 }
 
 impl Stop {
-    /// Waits for a signal; tells how long to go on accepting.
-    async fn wait_for_request(&self) -> Duration {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("cannot listen for signals");
-            std::future::pending::<()>().await;
-            return Duration::ZERO;
-        };
-        tokio::select! {
-            _ = terminate.recv() => self.timeouts.drain_accept,
-            _ = interrupt.recv() => Duration::ZERO,
+    /// Waits until everything is up, and says so; `None` if something never will be.
+    async fn begin(&self, mut beginning: Beginning) -> Option<mpsc::Receiver<UpgradeAsk>> {
+        for _ in 0..beginning.services {
+            beginning.up.recv().await?;
+        }
+        self.signs.put_up();
+        self.readiness.set(true);
+        if let Some(predecessor) = beginning.predecessor {
+            predecessor.running();
+        }
+        Some(beginning.asks)
+    }
+
+    fn fail(&self, why: &str) -> ShutdownSignal {
+        tracing::error!("{why}");
+        self.fate.is_broken.store(true, Ordering::Relaxed);
+        ShutdownSignal::FastShutdown
+    }
+
+    /// Until the process is told to end, or is replaced.
+    async fn live(&self, ends: &mut Ends, mut wishes: Wishes) -> End {
+        loop {
+            let wish = tokio::select! {
+                accept_for = ends.next(&self.timeouts) => return End::Told(accept_for),
+                wish = wishes.next() => wish,
+            };
+            tracing::info!("upgrade: starting the program anew");
+            let upgraded = tokio::select! {
+                upgraded = self.upgrade() => upgraded,
+                accept_for = ends.next(&self.timeouts) => {
+                    self.not_upgraded(wish, &NoUpgrade::Ending);
+                    return End::Told(accept_for);
+                }
+                never = wishes.refuse() => match never {},
+            };
+            match upgraded {
+                Ok(Successor { pid }) => {
+                    tracing::info!(pid, "upgrade: the new process runs; this one ends");
+                    wish.answer(Ok(pid));
+                    return End::Replaced;
+                }
+                Err(why) => self.not_upgraded(wish, &why),
+            }
         }
     }
 
+    fn not_upgraded(&self, wish: Wish, why: &NoUpgrade) {
+        tracing::error!(%why, "no upgrade: this process goes on");
+        // The new one may have come as far as to put up its own.
+        self.signs.put_up();
+        wish.answer(Err(why.to_string()));
+    }
+
+    async fn upgrade(&self) -> Result<Successor, NoUpgrade> {
+        let giver = self.giver.as_ref().ok_or(NoUpgrade::NotRun)?;
+        let successor = giver.hand_over(|| self.keeper.keep()).await?;
+        self.fate.is_replaced.store(true, Ordering::Relaxed);
+        self.keeper.retire();
+        self.telegram.retire();
+        Ok(successor)
+    }
+
     async fn drained(&self, accept_for: Duration) {
-        let limit = tokio::time::Instant::now() + self.timeouts.drain;
+        let limit = Instant::now() + self.timeouts.drain;
         tokio::time::sleep(accept_for.min(self.timeouts.drain)).await;
         self.drain.send_replace(true);
         let idle = async {
@@ -75,8 +214,52 @@ impl Stop {
                     empty = 0;
                 }
             }
+            while self.fate.is_replaced() && self.doors.are_open() {
+                look.tick().await;
+            }
         };
         // Past the limit what is left is cut, and counted by the caller.
         drop(tokio::time::timeout_at(limit, idle).await);
+    }
+}
+
+impl Ends {
+    fn listen() -> Option<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        Some(Self { terminate: terminate.ok()?, interrupt: interrupt.ok()? })
+    }
+
+    /// The next one; tells how long to go on accepting.
+    async fn next(&mut self, timeouts: &Timeouts) -> Duration {
+        tokio::select! {
+            _ = self.terminate.recv() => timeouts.drain_accept,
+            _ = self.interrupt.recv() => Duration::ZERO,
+        }
+    }
+}
+
+impl Wishes {
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.signal.recv() => Wish(None),
+            Some(ask) = self.asks.recv() => Wish(Some(ask)),
+        }
+    }
+
+    /// One is under way: no others, for as long as this is polled.
+    async fn refuse(&mut self) -> Infallible {
+        loop {
+            let wish = self.next().await;
+            tracing::warn!("an upgrade is under way: no second one");
+            wish.answer(Err(NoUpgrade::UnderWay.to_string()));
+        }
+    }
+}
+
+impl Wish {
+    fn answer(self, told: Result<u32, String>) {
+        if let Some(ask) = self.0 {
+            ask.answer(told);
+        }
     }
 }

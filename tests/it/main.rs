@@ -32,6 +32,7 @@ mod explain;
 mod forwarding;
 mod found;
 mod fuzz_smoke;
+mod handover;
 mod hidden;
 mod last_used;
 mod lifecycle;

@@ -1,0 +1,69 @@
+//! The process that comes.
+
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use super::super::inherited::{Given, Inherited};
+use super::words::{Talk, Word, receive_sockets};
+use crate::config::environment::Environment;
+
+/// Set for a process that takes over: its standard input is the talk.
+pub(in crate::server) const TAKES_OVER: &str = "SIDELOCK_HANDOVER";
+
+/// The process that this one takes over from.
+#[derive(Debug)]
+pub(in crate::server) struct Predecessor {
+    talk: Talk,
+}
+
+impl Predecessor {
+    /// Meets it and takes its sockets; `None` if this process was started as usual.
+    ///
+    /// # Errors
+    /// Nobody hands over, or not as this program does.
+    pub(in crate::server) fn meet(environment: &Environment) -> io::Result<Option<(Self, Inherited)>> {
+        if environment.get(TAKES_OVER).is_none() {
+            return Ok(None);
+        }
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        // What this process starts must not have it.
+        nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        let sockets = receive_sockets(&stream)?;
+        let mut talk = Talk::over(stream);
+        let Some(Word::Sockets(spots)) = talk.hear()? else { return Err(io::ErrorKind::InvalidData.into()) };
+        if spots.len() != sockets.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let given = spots.into_iter().zip(sockets);
+        let given = given.map(|(spot, descriptor): (_, RawFd)| Given { spot, descriptor }).collect();
+        Ok(Some((Self { talk }, Inherited::new(given))))
+    }
+
+    /// Everything is open. Returns when the predecessor says to run.
+    ///
+    /// # Errors
+    /// It changed its mind or is gone. In the latter case somebody must run: the caller goes on.
+    pub(in crate::server) fn prepared(&mut self) -> io::Result<()> {
+        self.talk.say(&Word::Prepared)?;
+        while let Some(word) = self.talk.hear()? {
+            if matches!(word, Word::Go) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Connections are taken: the predecessor may stop.
+    pub(in crate::server) fn running(mut self) {
+        if let Err(error) = self.talk.say(&Word::Running) {
+            tracing::warn!(%error, "the process that was to be replaced is gone");
+        }
+    }
+
+    /// This process will not run.
+    pub(in crate::server) fn failed(mut self, why: &str) {
+        // If the predecessor does not hear it, it sees this process end.
+        drop(self.talk.say(&Word::Failed(why.to_owned())));
+    }
+}
