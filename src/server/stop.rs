@@ -206,7 +206,9 @@ impl Stop {
             // Twice without a connection: one that was accepted a moment ago is counted by now. And a second without a
             // request: whoever holds half a head open holds nobody up.
             let (mut empty, mut quiet) = (0, 0);
-            while empty < 2 && quiet < 50 {
+            // Where another process serves, nothing hurries: kept connections get time to be told with an answer.
+            let long = if self.fate.is_replaced() { 3 * 50 } else { 50 };
+            while empty < 2 && quiet < long {
                 look.tick().await;
                 empty = if self.metrics.connections.get() > 0 { 0 } else { empty + 1 };
                 quiet = if self.metrics.in_flight.get() > 0 { 0 } else { quiet + 1 };

@@ -55,6 +55,9 @@ pub(in crate::server) enum NoUpgrade {
     /// It took too long.
     #[error("the new process was not ready within {0:?}")]
     Late(Duration),
+    /// It is another program.
+    #[error("the new process does not hand over as this one does")]
+    OutOfTurn,
     /// It told why it cannot run.
     #[error("{0}")]
     Told(String),
@@ -146,6 +149,6 @@ async fn expect(talk: &mut BufReader<UnixStream>, fits: impl Fn(&Word) -> bool) 
     match word(&line)? {
         Word::Failed(why) => Err(NoUpgrade::Told(why)),
         word if fits(&word) => Ok(()),
-        word => Err(NoUpgrade::Told(format!("it said {word:?} out of turn"))),
+        Word::Sockets(_) | Word::Prepared | Word::Go | Word::Running => Err(NoUpgrade::OutOfTurn),
     }
 }
