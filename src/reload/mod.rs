@@ -32,7 +32,7 @@ use crate::metrics::Reload;
 use crate::proxy::Live;
 use keeper::Keeper;
 use watching::{Watching, watched};
-pub use workshop::Workshop;
+pub use workshop::{Memories, MemoryName, Workshop};
 
 /// The content is looked at this often, whatever was heard.
 const POLL: Duration = Duration::from_secs(2);

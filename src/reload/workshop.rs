@@ -27,7 +27,10 @@ use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
 /// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
-pub(super) type MemoryName = (Box<str>, Option<Box<str>>);
+pub type MemoryName = (Box<str>, Option<Box<str>>);
+
+/// What webhooks remember.
+pub type Memories = DashMap<MemoryName, Arc<Deliveries>>;
 
 /// What snapshots are made with.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub struct Workshop {
     /// What open connections carry.
     pub lifelines: Arc<Lifelines>,
     /// Which deliveries each webhook has seen.
-    pub seen: DashMap<MemoryName, Arc<Deliveries>>,
+    pub seen: Arc<Memories>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
     /// What was bound at the start.
@@ -65,7 +68,7 @@ impl Workshop {
             access_log: AccessLog::off(metrics.log_lines_dropped.clone()),
             telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
             metrics,
-            seen: DashMap::new(),
+            seen: Arc::default(),
             senders: Arc::default(),
             places: Vec::new(),
             clock: clock.clone(),

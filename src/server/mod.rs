@@ -7,6 +7,7 @@ mod inherited;
 mod listening;
 mod origin;
 mod signs;
+mod sockets;
 mod stop;
 
 use std::net::SocketAddr;
@@ -22,8 +23,8 @@ use pingora_core::services::background::GenBackgroundService;
 use tokio::sync::{mpsc, watch};
 
 use crate::access_log;
-use crate::admin::pass::{Door, Pass};
-use crate::admin::{Admin, OpenDoors, Readiness, Upgrades};
+use crate::admin::pass::Door;
+use crate::admin::{Admin, Upgrades};
 use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
@@ -33,7 +34,7 @@ use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::connection::Connections;
 use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
@@ -42,11 +43,12 @@ use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop};
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
-use handover::giving::Giver;
-use listening::{Bound, Listening, SocketFile};
+use handover::estate::Estate;
+use listening::{Bound, SocketFile};
 pub use origin::Origin;
 use signs::Signs;
-use stop::{Beginning, Fate, Stop};
+use sockets::{SERVICES, Sockets};
+use stop::{Beginning, Fate, Stop, Switches};
 
 /// The file in the state folder with the process id.
 pub const PID: &str = "sidelock.pid";
@@ -125,60 +127,48 @@ impl Sidelock {
             ban: _,
         } = &loaded.config;
         state_dir(&server.state_dir)?;
-        let Sockets { clients, admin: admin_socket, giver } =
-            Sockets::open(server, listeners, origin, timeouts)?;
-        let listening = clients.iter().map(|bound| bound.place.clone()).collect();
-        let socket_files = clients.iter().filter_map(Bound::file).collect();
-        let admin = admin_socket.place.clone();
-        let fronts = Fronts::new(clients.iter().map(Bound::front).collect());
-        origin.wait_for_go().map_err(StartError::HandOver)?;
-
+        let sockets = Sockets::open(server, listeners, origin)?;
+        let told = origin.wait_for_go().map_err(StartError::HandOver)?;
         let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
-        let (drain, draining) = watch::channel(false);
-        let (leave, leaving) = watch::channel(false);
-        let (upgrades, asks) = Upgrades::new();
-        let (up, ups) = mpsc::channel(2);
-        let (readiness, doors, fate) = (Readiness::default(), OpenDoors::default(), Fate::default());
-        let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
-        let signs = Signs::new(&server.state_dir, Door::new(bound_admin(&admin, server.admin), pass.clone()));
-        let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
-        let predecessor = origin.predecessor.take();
+        let estate = parts.estate();
+        let held = estate.learn_all(told);
+        let switches = Switches::default();
         // The sockets are in use: whoever asks, either process may hear it first.
-        readiness.set(predecessor.is_some());
+        switches.readiness.set(origin.predecessor.is_some());
+        let (upgrades, asks) = Upgrades::new();
+        let (up, ups) = mpsc::channel(SERVICES);
+        let pass = origin.pass(&server.state_dir).map_err(|_| StartError::NoRandomness)?;
+        let door = Door::new(bound_admin(&sockets.admin.place, server.admin), pass.clone());
+        let signs = Signs::new(&server.state_dir, door);
+        let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
+        let predecessor = origin.predecessor.take().zip(Some(held));
         let stop = Stop {
-            readiness: readiness.clone(),
-            drain,
-            leave,
-            doors: doors.clone(),
+            switches: switches.clone(),
             metrics: Arc::clone(&parts.metrics),
             timeouts: *timeouts,
             signs: signs.clone(),
             keeper: keeper.clone(),
             telegram: Arc::clone(&parts.telegram),
-            giver,
-            beginning: Some(Beginning { up: ups, services: 2, asks, predecessor }).into(),
-            fate: fate.clone(),
+            giver: sockets.giver(origin, timeouts),
+            estate,
+            beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
         };
-        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
+        let proxy = parts.proxy(*limits, sockets.fronts(), switches.drain.subscribe(), clock)?;
+        let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
         let failures = Arc::clone(&parts.failures);
-        let admin_app = Admin { metrics: parts.metrics, readiness, failures, pass, upgrades, doors };
-        let kept = keeper.clone();
+        let admin = Admin { metrics: parts.metrics, readiness, failures, pass, upgrades, doors };
+        let (live, workshop) = (parts.live, parts.workshop);
         let reloader =
-            Reloader::new(path.to_owned(), environment, parts.live, parts.workshop, &loaded, seen, kept);
+            Reloader::new(path.to_owned(), environment, live, workshop, &loaded, seen, keeper.clone());
 
+        let socket_files = sockets.clients.iter().filter_map(Bound::file).collect();
+        let listening = sockets.clients.iter().map(|bound| bound.place.clone()).collect();
+        let admin_place = sockets.admin.place.clone();
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new(
-            "proxy",
-            Accept(Arc::new(proxy)),
-            clients,
-            draining,
-            up.clone(),
-            None,
-        ));
-        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], leaving, up, Some(1)));
+        sockets.serve(&mut pingora, (proxy, admin), &switches, up);
         pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
         pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
-        let writer = parts.writer;
+        let (writer, fate, admin) = (parts.writer, switches.fate, admin_place);
         Ok(Self { server: pingora, writer, stop, signs, fate, keeper, socket_files, listening, admin })
     }
 
@@ -197,33 +187,6 @@ impl Sidelock {
         }
         drop(writer);
         if fate.is_broken() { Err(StartError::Broken) } else { Ok(()) }
-    }
-}
-
-/// What is listened on.
-struct Sockets {
-    clients: Vec<Bound>,
-    admin: Bound,
-    /// What an upgrade will hand over.
-    giver: Option<Giver>,
-}
-
-impl Sockets {
-    fn open(
-        server: &config::Server,
-        listeners: &[config::Listener],
-        origin: &mut Origin,
-        timeouts: &config::Timeouts,
-    ) -> Result<Self, StartError> {
-        let mut inherited = std::mem::take(&mut origin.inherited);
-        let mut bind = |place: &Place| Bound::bind(place, &mut inherited);
-        let clients =
-            listeners.iter().map(|listener| bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
-        let admin = bind(&Place::Address(server.admin))?;
-        inherited.close_rest();
-        let sockets = clients.iter().chain([&admin]).map(Bound::handed).collect();
-        let giver = origin.may_upgrade.then_some(Giver { sockets, limit: timeouts.upgrade });
-        Ok(Self { clients, admin, giver })
     }
 }
 
@@ -256,7 +219,7 @@ impl Parts {
             states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
-            seen: dashmap::DashMap::new(),
+            seen: Arc::default(),
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),
             access_log: access_log.clone(),
@@ -274,6 +237,15 @@ impl Parts {
             telegram,
             live: Arc::new(ArcSwap::from_pointee(live)),
         })
+    }
+
+    /// What goes over at an upgrade.
+    fn estate(&self) -> Estate {
+        Estate {
+            failures: Arc::clone(&self.failures),
+            memories: Arc::clone(&self.workshop.seen),
+            states: Arc::clone(&self.workshop.states),
+        }
     }
 
     fn proxy(

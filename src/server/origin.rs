@@ -1,9 +1,12 @@
 //! How a process came to be: alone, or as the successor of one that runs.
 
 use std::io;
+use std::path::Path;
 
 use super::handover::taking::Predecessor;
+use super::handover::words::Word;
 use super::inherited::Inherited;
+use crate::admin::pass::{Door, Pass};
 use crate::config::environment::Environment;
 
 /// What was there before this process.
@@ -37,8 +40,14 @@ impl Origin {
         }
     }
 
-    /// Everything is open: waits for the word to run.
-    pub(super) fn wait_for_go(&mut self) -> io::Result<()> {
-        self.predecessor.as_mut().map_or(Ok(()), Predecessor::prepared)
+    /// What opens the guarded paths of the admin listener. It stays the same at an upgrade: either process may be asked.
+    pub(super) fn pass(&self, state_dir: &Path) -> Result<Pass, getrandom::Error> {
+        let kept = self.predecessor.as_ref().and_then(|_| Door::read(state_dir).ok().flatten());
+        kept.map_or_else(Pass::generate, |door| Ok(door.pass))
+    }
+
+    /// Everything is open: waits for the word to run, and tells what the predecessor knows.
+    pub(super) fn wait_for_go(&mut self) -> io::Result<Vec<Word>> {
+        self.predecessor.as_mut().map_or(Ok(Vec::new()), Predecessor::prepared)
     }
 }

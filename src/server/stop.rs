@@ -12,9 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::handover::estate::{Estate, Held};
 use super::handover::giving::{Giver, NoUpgrade, Successor};
 use super::handover::taking::Predecessor;
 use super::signs::Signs;
+use super::sockets::SERVICES;
 use crate::admin::{OpenDoors, Readiness, UpgradeAsk};
 use crate::config::Timeouts;
 use crate::metrics::Metrics;
@@ -24,12 +26,7 @@ use crate::telegram::watch::Watch;
 /// Ends the process: not ready at once, accepting a while more, requests in flight finished or cut at the limit, and out as
 /// soon as nothing is left. Or, replaced by another: no longer accepting, and the same.
 pub(super) struct Stop {
-    pub(super) readiness: Readiness,
-    /// Clients' connections end after their present request.
-    pub(super) drain: watch::Sender<bool>,
-    /// The admin listener accepts no more: another process does.
-    pub(super) leave: watch::Sender<bool>,
-    pub(super) doors: OpenDoors,
+    pub(super) switches: Switches,
     pub(super) metrics: Arc<Metrics>,
     pub(super) timeouts: Timeouts,
     pub(super) signs: Signs,
@@ -37,7 +34,20 @@ pub(super) struct Stop {
     pub(super) telegram: Arc<Watch>,
     /// What an upgrade hands over; `None` where there is none.
     pub(super) giver: Option<Giver>,
+    pub(super) estate: Estate,
     pub(super) beginning: Mutex<Option<Beginning>>,
+}
+
+/// What is turned here, and watched elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Switches {
+    pub(super) readiness: Readiness,
+    /// Clients' connections end after their present request.
+    pub(super) drain: watch::Sender<bool>,
+    /// The admin listener accepts no more: another process does.
+    pub(super) leave: watch::Sender<bool>,
+    /// The admin listener's connections.
+    pub(super) doors: OpenDoors,
     pub(super) fate: Fate,
 }
 
@@ -45,9 +55,8 @@ pub(super) struct Stop {
 pub(super) struct Beginning {
     /// A word from each listening service that is up; ends early if one never will be.
     pub(super) up: mpsc::Receiver<()>,
-    pub(super) services: usize,
     pub(super) asks: mpsc::Receiver<UpgradeAsk>,
-    pub(super) predecessor: Option<Predecessor>,
+    pub(super) predecessor: Option<(Predecessor, Held)>,
 }
 
 /// How the process ended, for whoever cleans up.
@@ -73,7 +82,7 @@ impl Fate {
 enum End {
     /// A signal; it accepts for so long yet.
     Told(Duration),
-    Replaced,
+    Replaced(Box<Successor>),
 }
 
 /// The signals that end a process.
@@ -104,15 +113,15 @@ impl ShutdownSignalWatch for Stop {
         };
         match self.live(&mut ends, Wishes { signal, asks }).await {
             End::Told(accept_for) => {
-                self.readiness.set(false);
+                self.switches.readiness.set(false);
                 tracing::info!("stopping: no longer ready");
                 tokio::select! {
                     () = self.drained(accept_for) => {}
                     _ = ends.next(&self.timeouts) => tracing::warn!("second signal: stopping at once"),
                 }
             }
-            End::Replaced => {
-                self.leave.send_replace(true);
+            End::Replaced(mut successor) => {
+                self.switches.leave.send_replace(true);
                 let twice = async {
                     // A supervisor that stops both tells both: what is under way may still end.
                     ends.next(&self.timeouts).await;
@@ -121,7 +130,9 @@ impl ShutdownSignalWatch for Stop {
                 tokio::select! {
                     () = self.drained(Duration::ZERO) => {}
                     () = twice => tracing::warn!("second signal: stopping at once"),
+                    never = successor.keep_telling() => match never {},
                 }
+                successor.farewell().await;
             }
         }
         let cut = self.metrics.in_flight.get();
@@ -137,20 +148,20 @@ impl ShutdownSignalWatch for Stop {
 impl Stop {
     /// Waits until everything is up, and says so; `None` if something never will be.
     async fn begin(&self, mut beginning: Beginning) -> Option<mpsc::Receiver<UpgradeAsk>> {
-        for _ in 0..beginning.services {
+        for _ in 0..SERVICES {
             beginning.up.recv().await?;
         }
         self.signs.put_up();
-        self.readiness.set(true);
-        if let Some(predecessor) = beginning.predecessor {
-            predecessor.running();
+        self.switches.readiness.set(true);
+        if let Some((predecessor, held)) = beginning.predecessor {
+            predecessor.running(self.estate.clone(), held);
         }
         Some(beginning.asks)
     }
 
     fn fail(&self, why: &str) -> ShutdownSignal {
         tracing::error!("{why}");
-        self.fate.is_broken.store(true, Ordering::Relaxed);
+        self.switches.fate.is_broken.store(true, Ordering::Relaxed);
         ShutdownSignal::FastShutdown
     }
 
@@ -171,10 +182,11 @@ impl Stop {
                 never = wishes.refuse() => match never {},
             };
             match upgraded {
-                Ok(Successor { pid }) => {
+                Ok(successor) => {
+                    let pid = successor.pid;
                     tracing::info!(pid, "upgrade: the new process runs; this one ends");
                     wish.answer(Ok(pid));
-                    return End::Replaced;
+                    return End::Replaced(Box::new(successor));
                 }
                 Err(why) => self.not_upgraded(wish, &why),
             }
@@ -190,8 +202,8 @@ impl Stop {
 
     async fn upgrade(&self) -> Result<Successor, NoUpgrade> {
         let giver = self.giver.as_ref().ok_or(NoUpgrade::NotRun)?;
-        let successor = giver.hand_over(|| self.keeper.keep()).await?;
-        self.fate.is_replaced.store(true, Ordering::Relaxed);
+        let successor = giver.hand_over(&self.estate, &self.keeper).await?;
+        self.switches.fate.is_replaced.store(true, Ordering::Relaxed);
         self.keeper.retire();
         self.telegram.retire();
         Ok(successor)
@@ -200,14 +212,14 @@ impl Stop {
     async fn drained(&self, accept_for: Duration) {
         let limit = Instant::now() + self.timeouts.drain;
         tokio::time::sleep(accept_for.min(self.timeouts.drain)).await;
-        self.drain.send_replace(true);
+        self.switches.drain.send_replace(true);
         let idle = async {
             let mut look = tokio::time::interval(Duration::from_millis(20));
             // Twice without a connection: one that was accepted a moment ago is counted by now. And a second without a
             // request: whoever holds half a head open holds nobody up.
             let (mut empty, mut quiet) = (0, 0);
             // Where another process serves, nothing hurries: kept connections get time to be told with an answer.
-            let long = if self.fate.is_replaced() { 3 * 50 } else { 50 };
+            let long = if self.switches.fate.is_replaced() { 3 * 50 } else { 50 };
             while empty < 2 && quiet < long {
                 look.tick().await;
                 empty = if self.metrics.connections.get() > 0 { 0 } else { empty + 1 };
@@ -216,7 +228,7 @@ impl Stop {
                     empty = 0;
                 }
             }
-            while self.fate.is_replaced() && self.doors.are_open() {
+            while self.switches.fate.is_replaced() && self.switches.doors.are_open() {
                 look.tick().await;
             }
         };

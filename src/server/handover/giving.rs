@@ -1,5 +1,6 @@
 //! The process that goes.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -10,8 +11,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::estate::{Estate, ToldSoFar};
 use super::taking::TAKES_OVER;
 use super::words::{MOST_SOCKETS, Spot, Word, line, send_sockets, word};
+use crate::reload::keeper::Keeper;
 
 /// Longest line of the new process, in bytes.
 const MOST_LINE: u64 = 64 * 1024;
@@ -24,6 +27,11 @@ pub(in crate::server) struct Giver {
     pub(in crate::server) sockets: Vec<(Spot, RawFd)>,
     pub(in crate::server) limit: Duration,
 }
+
+/// Time between two tellings of what was learnt since.
+const NEWS_EVERY: Duration = Duration::from_millis(50);
+/// A new process that does not listen is told no more.
+const DEAF: Duration = Duration::from_secs(2);
 
 /// Why an upgrade did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -67,10 +75,43 @@ pub(in crate::server) enum NoUpgrade {
 #[derive(Debug)]
 struct Candidate(Option<Child>);
 
-/// A new process that runs.
+/// A new process that runs, and is told what this one learns until it ends.
 #[derive(Debug)]
 pub(in crate::server) struct Successor {
     pub(in crate::server) pid: u32,
+    talk: BufReader<UnixStream>,
+    estate: Estate,
+    told: ToldSoFar,
+}
+
+impl Successor {
+    /// Tells what is new, for as long as this is polled.
+    pub(in crate::server) async fn keep_telling(&mut self) -> Infallible {
+        loop {
+            tokio::time::sleep(NEWS_EVERY).await;
+            let news = self.estate.deliveries(&mut self.told);
+            self.tell(news).await;
+        }
+    }
+
+    /// Tells the rest.
+    pub(in crate::server) async fn farewell(mut self) {
+        let mut news = self.estate.deliveries(&mut self.told);
+        news.extend(self.estate.keys());
+        news.push(self.estate.bans());
+        self.tell(news).await;
+    }
+
+    async fn tell(&mut self, news: Vec<Word>) {
+        for word in news {
+            let telling = async { self.talk.write_all(&line(&word)?).await };
+            if !matches!(timeout(DEAF, telling).await, Ok(Ok(()))) {
+                // Half a word may be said: no more.
+                drop(self.talk.get_mut().shutdown().await);
+                return;
+            }
+        }
+    }
 }
 
 impl Drop for Candidate {
@@ -97,7 +138,8 @@ impl Giver {
     /// Why this process goes on. The new one is gone then.
     pub(in crate::server) async fn hand_over(
         &self,
-        before_it_runs: impl Fn(),
+        estate: &Estate,
+        keeper: &Keeper,
     ) -> Result<Successor, NoUpgrade> {
         if std::process::id() == 1 {
             return Err(NoUpgrade::First);
@@ -113,18 +155,21 @@ impl Giver {
         send_sockets(&ours, &descriptors)?;
         ours.set_nonblocking(true)?;
         let mut talk = BufReader::new(UnixStream::from_std(ours)?);
+        let mut told = ToldSoFar::default();
         let talking = async {
             talk.write_all(&line(&Word::Sockets(spots))?).await?;
             expect(&mut talk, |word| matches!(word, Word::Prepared)).await?;
-            before_it_runs();
-            talk.write_all(&line(&Word::Go)?).await?;
+            keeper.keep();
+            for word in [estate.bans()].into_iter().chain(estate.deliveries(&mut told)).chain([Word::Go]) {
+                talk.write_all(&line(&word)?).await?;
+            }
             expect(&mut talk, |word| matches!(word, Word::Running)).await
         };
         timeout(self.limit, talking).await.map_err(|_| NoUpgrade::Late(self.limit))??;
         if let Some(child) = candidate.0.take() {
             bury(child);
         }
-        Ok(Successor { pid })
+        Ok(Successor { pid, talk, estate: estate.clone(), told })
     }
 }
 
@@ -146,9 +191,9 @@ async fn expect(talk: &mut BufReader<UnixStream>, fits: impl Fn(&Word) -> bool) 
     if !line.ends_with(b"\n") {
         return Err(NoUpgrade::Ended);
     }
-    match word(&line)? {
-        Word::Failed(why) => Err(NoUpgrade::Told(why)),
-        word if fits(&word) => Ok(()),
-        Word::Sockets(_) | Word::Prepared | Word::Go | Word::Running => Err(NoUpgrade::OutOfTurn),
+    let word = word(&line)?;
+    if fits(&word) {
+        return Ok(());
     }
+    Err(if let Word::Failed(why) = word { NoUpgrade::Told(why) } else { NoUpgrade::OutOfTurn })
 }

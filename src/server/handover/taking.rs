@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use super::super::inherited::{Given, Inherited};
+use super::estate::{Estate, Held};
 use super::words::{Talk, Word, receive_sockets};
 use crate::config::environment::Environment;
 
@@ -40,24 +41,34 @@ impl Predecessor {
         Ok(Some((Self { talk }, Inherited::new(given))))
     }
 
-    /// Everything is open. Returns when the predecessor says to run.
+    /// Everything is open. Returns what the predecessor knows when it says to run, or when it is gone: then somebody must run.
     ///
     /// # Errors
-    /// It changed its mind or is gone. In the latter case somebody must run: the caller goes on.
-    pub(in crate::server) fn prepared(&mut self) -> io::Result<()> {
+    /// The talk broke off.
+    pub(in crate::server) fn prepared(&mut self) -> io::Result<Vec<Word>> {
         self.talk.say(&Word::Prepared)?;
+        let mut told = Vec::new();
         while let Some(word) = self.talk.hear()? {
             if matches!(word, Word::Go) {
                 break;
             }
+            told.push(word);
         }
-        Ok(())
+        Ok(told)
     }
 
-    /// Connections are taken: the predecessor may stop.
-    pub(in crate::server) fn running(mut self) {
+    /// Connections are taken: the predecessor may stop. What it learns until it has ended is learnt here too.
+    pub(in crate::server) fn running(mut self, estate: Estate, mut held: Held) {
         if let Err(error) = self.talk.say(&Word::Running) {
             tracing::warn!(%error, "the process that was to be replaced is gone");
+        }
+        let listen = move || {
+            while let Ok(Some(word)) = self.talk.hear() {
+                estate.learn(word, &mut held);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("predecessor".into()).spawn(listen) {
+            tracing::warn!(%error, "nobody hears what the process that was replaced has to say");
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use serde::{Deserialize, Serialize};
 
+use super::estate::{CarriedBan, CarriedDeliveries};
 use crate::config::Place;
 
 /// Most sockets that are handed over; the kernel takes 253 at once.
@@ -25,7 +26,15 @@ pub(in crate::server) enum Word {
     Sockets(Vec<Spot>),
     /// The one that comes: its files are good, and what it listens on is open.
     Prepared,
-    /// The one that goes: that was all; run.
+    /// The one that goes: who is banned.
+    Bans(Vec<CarriedBan>),
+    /// The one that goes: deliveries that it saw.
+    Deliveries(CarriedDeliveries),
+    /// The one that goes: how keys are used, as in its file.
+    LastUsed(String),
+    /// The one that goes: from where, as in its file.
+    Networks(String),
+    /// The one that goes: that was all for now; run.
     Go,
     /// The one that comes: it takes connections.
     Running,
@@ -123,21 +132,32 @@ impl Talk {
         Self(BufReader::new(stream))
     }
 
-    /// The next line; `None` once the other has ended.
+    /// The next word that this program knows; `None` once the other has ended.
     ///
     /// # Errors
     /// The operating system's, and a line that has no end.
     pub(in crate::server) fn hear(&mut self) -> io::Result<Option<Word>> {
-        let mut line = Vec::new();
-        let read = (&mut self.0).take(MOST_LINE).read_until(b'\n', &mut line)?;
-        match line.last() {
-            None => Ok(None),
-            Some(b'\n') => Ok(Some(word(&line)?)),
-            Some(_) if u64::try_from(read).is_ok_and(|read| read < MOST_LINE) => Ok(None),
-            Some(_) => Err(io::ErrorKind::InvalidData.into()),
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut self.0).take(MOST_LINE).read_until(b'\n', &mut line)?;
+            match line.last() {
+                // Another version may have more to say.
+                Some(b'\n') => match word(&line) {
+                    Ok(word) => return Ok(Some(word)),
+                    Err(error) => {
+                        tracing::debug!(%error, "the other process said what this one does not know")
+                    }
+                },
+                Some(_) if u64::try_from(read).is_ok_and(|read| read >= MOST_LINE) => {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Some(_) | None => return Ok(None),
+            }
         }
     }
 
+    /// Says a word.
+    ///
     /// # Errors
     /// The other has ended.
     pub(in crate::server) fn say(&mut self, word: &Word) -> io::Result<()> {
