@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
 
-use super::handover::words::{At, Spot};
+use super::handover::words::{At, Role, Spot};
 use crate::config::Place;
 
 /// Sockets that nobody has claimed yet.
@@ -22,10 +22,10 @@ impl Inherited {
         Self(given)
     }
 
-    /// The socket that listens at `place`, if one does: the first of those where port 0 was asked for.
-    pub(super) fn take(&mut self, place: &Place) -> Option<Given> {
+    /// The socket that listens at `place`, if one does. Where any port would do, it is the first that was opened so for the same.
+    pub(super) fn take(&mut self, place: &Place, role: Role) -> Option<Given> {
         let at = At::from(place);
-        let fits = |given: &Given| given.spot.asked == at || given.spot.bound == at;
+        let fits = |Given { spot, .. }: &Given| spot.bound == at || spot.asked == at && spot.role == role;
         let found = self.0.iter().position(fits)?;
         // A socket whose file is gone is reached by nobody.
         let is_there = match place {

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::sync::mpsc;
 
 use super::StartError;
-use super::handover::words::{At, Spot};
+use super::handover::words::{At, Role, Spot};
 use super::inherited::Inherited;
 use crate::config::Place;
 use crate::proxy::front;
@@ -30,6 +30,7 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Bound {
     /// With the true port where 0 was asked for.
     pub(super) place: Place,
+    role: Role,
     /// As the configuration names it.
     asked: At,
     descriptor: RawFd,
@@ -37,9 +38,9 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Takes a socket that was opened before, or opens one.
-    pub(super) fn bind(place: &Place, inherited: &mut Inherited) -> Result<Self, StartError> {
+    pub(super) fn bind(place: &Place, role: Role, inherited: &mut Inherited) -> Result<Self, StartError> {
         let asked = At::from(place);
-        let opened = match (inherited.take(place), place) {
+        let opened = match (inherited.take(place, role), place) {
             (Some(given), Place::Address(address)) => {
                 let bound = if let At::Address(bound) = given.spot.bound { bound } else { *address };
                 Ok((Place::Address(bound), given.descriptor))
@@ -49,12 +50,12 @@ impl Bound {
             (None, Place::Socket { path, mode }) => Self::at_path(path, *mode),
         };
         let (place, descriptor) = opened.map_err(|error| StartError::Listen(place.clone(), error))?;
-        Ok(Self { place, asked, descriptor })
+        Ok(Self { place, role, asked, descriptor })
     }
 
     /// For the process that takes over: where it listens, and the socket, which is open until the service stops accepting.
     pub(super) fn handed(&self) -> (Spot, RawFd) {
-        (Spot { asked: self.asked.clone(), bound: At::from(&self.place) }, self.descriptor)
+        (Spot { role: self.role, asked: self.asked.clone(), bound: At::from(&self.place) }, self.descriptor)
     }
 
     fn at_address(address: SocketAddr) -> io::Result<(Place, RawFd)> {

@@ -89,9 +89,6 @@ pub enum StartError {
     /// Two metrics have one name.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The process that was to be replaced does not let go.
-    #[error("the process that was to be replaced does not hand over: {0}")]
-    HandOver(std::io::Error),
     /// A listener failed after it was bound; the log says why.
     #[error("a listener could not be opened; see the log")]
     Broken,
@@ -128,7 +125,7 @@ impl Sidelock {
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets = Sockets::open(server, listeners, origin)?;
-        let told = origin.wait_for_go().map_err(StartError::HandOver)?;
+        let told = origin.wait_for_go();
         let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
         let estate = parts.estate();
         let held = estate.learn_all(told);
@@ -153,7 +150,7 @@ impl Sidelock {
             estate,
             beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
         };
-        let proxy = parts.proxy(*limits, sockets.fronts(), switches.drain.subscribe(), clock)?;
+        let proxy = parts.proxy(*limits, sockets.fronts(), switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
         let failures = Arc::clone(&parts.failures);
         let admin = Admin { metrics: parts.metrics, readiness, failures, pass, upgrades, doors };
@@ -252,7 +249,7 @@ impl Parts {
         &self,
         limits: config::Limits,
         fronts: Fronts,
-        draining: watch::Receiver<bool>,
+        (draining, hang_up): (watch::Receiver<bool>, watch::Receiver<bool>),
         clock: &Clock,
     ) -> Result<Proxy, StartError> {
         Ok(Proxy {
@@ -269,6 +266,7 @@ impl Parts {
             clock_warning: Seldom::default(),
             room: Room::new(limits.held_bodies),
             draining,
+            hang_up,
             id_seed: random_seed()?,
             next_id: AtomicU64::new(0),
         })

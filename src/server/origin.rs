@@ -47,7 +47,7 @@ impl Origin {
     }
 
     /// Everything is open: waits for the word to run, and tells what the predecessor knows.
-    pub(super) fn wait_for_go(&mut self) -> io::Result<Vec<Word>> {
-        self.predecessor.as_mut().map_or(Ok(Vec::new()), Predecessor::prepared)
+    pub(super) fn wait_for_go(&mut self) -> Vec<Word> {
+        self.predecessor.as_mut().map(Predecessor::prepared).unwrap_or_default()
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::StartError;
 use super::handover::giving::Giver;
+use super::handover::words::Role;
 use super::listening::{Bound, Listening};
 use super::origin::Origin;
 use super::stop::Switches;
@@ -32,10 +33,12 @@ impl Sockets {
         origin: &mut Origin,
     ) -> Result<Self, StartError> {
         let mut inherited = std::mem::take(&mut origin.inherited);
-        let mut bind = |place: &Place| Bound::bind(place, &mut inherited);
-        let clients =
-            listeners.iter().map(|listener| bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
-        let admin = bind(&Place::Address(server.admin))?;
+        let mut bind = |place: &Place, role| Bound::bind(place, role, &mut inherited);
+        let clients = listeners
+            .iter()
+            .map(|listener| bind(&listener.place, Role::Clients))
+            .collect::<Result<Vec<_>, _>>()?;
+        let admin = bind(&Place::Address(server.admin), Role::Admin)?;
         inherited.close_rest();
         Ok(Self { clients, admin })
     }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::handover::estate::{Estate, Held};
 use super::handover::giving::{Giver, NoUpgrade, Successor};
@@ -22,6 +22,13 @@ use crate::config::Timeouts;
 use crate::metrics::Metrics;
 use crate::reload::keeper::Keeper;
 use crate::telegram::watch::Watch;
+
+/// Between two looks at what is left.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Looks without a request: a second.
+const QUIET: u32 = 50;
+/// For `WebSocket`s to be ended and recorded.
+const HANG_UP: Duration = Duration::from_millis(500);
 
 /// Ends the process: not ready at once, accepting a while more, requests in flight finished or cut at the limit, and out as
 /// soon as nothing is left. Or, replaced by another: no longer accepting, and the same.
@@ -44,11 +51,20 @@ pub(super) struct Switches {
     pub(super) readiness: Readiness,
     /// Clients' connections end after their present request.
     pub(super) drain: watch::Sender<bool>,
+    /// `WebSocket`s end.
+    pub(super) hang_up: watch::Sender<bool>,
     /// The admin listener accepts no more: another process does.
     pub(super) leave: watch::Sender<bool>,
     /// The admin listener's connections.
     pub(super) doors: OpenDoors,
     pub(super) fate: Fate,
+}
+
+impl Switches {
+    /// What clients' connections watch: their end, and that of `WebSocket`s.
+    pub(super) fn for_clients(&self) -> (watch::Receiver<bool>, watch::Receiver<bool>) {
+        (self.drain.subscribe(), self.hang_up.subscribe())
+    }
 }
 
 /// What only the start needs.
@@ -213,27 +229,35 @@ impl Stop {
         let limit = Instant::now() + self.timeouts.drain;
         tokio::time::sleep(accept_for.min(self.timeouts.drain)).await;
         self.switches.drain.send_replace(true);
-        let idle = async {
-            let mut look = tokio::time::interval(Duration::from_millis(20));
-            // Twice without a connection: one that was accepted a moment ago is counted by now. And a second without a
-            // request: whoever holds half a head open holds nobody up.
-            let (mut empty, mut quiet) = (0, 0);
-            // Where another process serves, nothing hurries: kept connections get time to be told with an answer.
-            let long = if self.switches.fate.is_replaced() { 3 * 50 } else { 50 };
-            while empty < 2 && quiet < long {
-                look.tick().await;
-                empty = if self.metrics.connections.get() > 0 { 0 } else { empty + 1 };
-                quiet = if self.metrics.in_flight.get() > 0 { 0 } else { quiet + 1 };
-                if quiet == 0 {
-                    empty = 0;
-                }
-            }
-            while self.switches.fate.is_replaced() && self.switches.doors.are_open() {
-                look.tick().await;
-            }
-        };
+        let is_replaced = self.switches.fate.is_replaced();
+        // Nobody waits for the end of a process that was replaced: what is open in it may stay as long as anything may.
+        self.switches.hang_up.send_replace(!is_replaced);
+        if timeout_at(limit, self.idle(is_replaced)).await.is_err() && is_replaced {
+            self.switches.hang_up.send_replace(true);
+            drop(timeout(HANG_UP, self.idle(is_replaced)).await);
+        }
         // Past the limit what is left is cut, and counted by the caller.
-        drop(tokio::time::timeout_at(limit, idle).await);
+    }
+
+    /// Until nothing is left to wait for.
+    async fn idle(&self, is_replaced: bool) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        // Where another process serves, nothing hurries: kept connections get time to be told with an answer.
+        let long = if is_replaced { 3 * QUIET } else { QUIET };
+        // Twice without a connection: one that was accepted a moment ago is counted by now. And a while without a request:
+        // whoever holds half a head open holds nobody up.
+        let (mut empty, mut quiet) = (0, 0);
+        while empty < 2 && quiet < long {
+            look.tick().await;
+            empty = if self.metrics.connections.get() > 0 { 0 } else { empty + 1 };
+            quiet = if self.metrics.in_flight.get() > 0 { 0 } else { quiet + 1 };
+            if quiet == 0 {
+                empty = 0;
+            }
+        }
+        while is_replaced && self.switches.doors.are_open() {
+            look.tick().await;
+        }
     }
 }
 

@@ -1,20 +1,25 @@
 //! Upgrades: the sockets live on, nothing is lost, and what fails to start changes nothing.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::Output;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
+use ring::hmac;
 
 use crate::support::client::{self, Connection, request};
 use crate::support::crm::Crm;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, Plan, TestKey, is_gone};
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Upgrades by command; the new process's id.
-fn upgraded(gateway: &Gateway) -> u32 {
+pub fn upgraded(gateway: &Gateway) -> u32 {
     let old = gateway.pid().unwrap();
     let output = gateway.command(&["upgrade"]);
     assert!(output.status.success(), "{}", said(&output));
@@ -111,4 +116,111 @@ fn bad_files_change_nothing() {
     std::fs::write(gateway.config_file(), good).unwrap();
     upgraded(&gateway);
     assert_eq!(gateway.status_of(&key), Some(200));
+}
+
+#[test]
+fn what_was_delivered_is_a_duplicate_and_what_is_under_way_waits() {
+    let (let_go, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let crm = Crm::with(move |mut stream, seen| {
+        while let Some(request) = seen.read(&mut stream) {
+            if request.ends_with("slow") {
+                told.lock().recv().unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+    });
+    let webhook =
+        "[[webhook]]\nname = \"hook\"\npath = \"/hook\"\nsender = \"github\"\nsecrets = [\"env:HOOK\"]\n";
+    let mut plan = Plan::before(&crm).with(webhook);
+    let secret = "hook-secret-hook-secret-hook-secret";
+    plan.environment = vec![("HOOK", secret.to_owned())];
+    let gateway = plan.start();
+    let post = |body: &str| {
+        let sign = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), body.as_bytes());
+        let hex: String = sign.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut connection = Connection::open(gateway.address);
+        let line = format!("X-Hub-Signature-256: sha256={hex}");
+        connection.send(request("POST", "/hook", &[&line], body));
+        connection
+    };
+    let status = |mut connection: Connection| connection.answer().map(|answer| answer.status);
+    assert_eq!(status(post("once")), Some(200));
+    let mut slow = post("slow");
+    eventually("it is under way", || (crm.seen.count() == 2).then_some(()));
+    upgraded(&gateway);
+    assert_eq!((status(post("once")), crm.seen.count()), (Some(200), 2), "a duplicate goes nowhere");
+    assert_eq!(status(post("slow")), Some(503), "the old process is at it");
+    let_go.send(()).unwrap();
+    assert_eq!(slow.answer().map(|answer| answer.status), Some(200));
+    eventually("the new process knows", || (status(post("slow")) == Some(200)).then_some(()));
+    assert_eq!(crm.seen.count(), 2);
+}
+
+#[test]
+fn bans_the_pass_and_last_uses_go_over() {
+    let crm = Crm::usual();
+    let (mut gateway, key) = Gateway::reading(&crm);
+    assert_eq!(gateway.status_of(&key), Some(200));
+    assert!(gateway.command(&["bans", "add", "192.0.2.1", "--for", "1h"]).status.success());
+    let pass = std::fs::read(gateway.folder.path().join("state/admin.json")).unwrap();
+    upgraded(&gateway);
+    assert_eq!(std::fs::read(gateway.folder.path().join("state/admin.json")).unwrap(), pass);
+    let bans = gateway.command(&["bans", "list"]);
+    assert!(String::from_utf8_lossy(&bans.stdout).contains("192.0.2.1"), "{}", said(&bans));
+    let used = format!("sidelock_key_last_used_timestamp_seconds{{key=\"{}\"}}", key.id);
+    assert!(gateway.metric(&used) > 1e9);
+    gateway.stop();
+    let kept = std::fs::read_to_string(gateway.folder.path().join("state/last-used.ndjson")).unwrap();
+    assert!(kept.contains(&key.id), "{kept}");
+}
+
+#[test]
+fn listeners_come_and_go_with_the_files_and_socket_files_stay() {
+    let crm = Crm::usual();
+    let key = TestKey::new(&["read"], "");
+    let unix = "[[listener]]\nunix = \"door.sock\"\n";
+    let other = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    let mut gateway = Plan::before(&crm).key(&key).with(unix).with(other).start();
+    let file = gateway.folder.path().join("door.sock");
+    let over_file = || {
+        let mut connection = Connection::over(UnixStream::connect(&file).unwrap());
+        connection.send(request("GET", "/api/x", &[&key.header()], ""));
+        connection.answer().map(|answer| answer.status)
+    };
+    let leaving: std::net::SocketAddr = gateway.listeners()[2].parse().unwrap();
+    let text = std::fs::read_to_string(gateway.config_file()).unwrap();
+    std::fs::write(gateway.config_file(), text.replace(other, "")).unwrap();
+    let old = gateway.pid().unwrap();
+    upgraded(&gateway);
+    eventually("the old process ends", || is_gone(old).then_some(()));
+    assert_eq!((over_file(), gateway.status_of(&key)), (Some(200), Some(200)));
+    assert!(std::net::TcpStream::connect(leaving).is_err(), "nobody listens there any more");
+    std::fs::write(gateway.config_file(), text).unwrap();
+    upgraded(&gateway);
+    assert_eq!(over_file(), Some(200));
+    let coming = gateway.listeners().last().unwrap().parse().unwrap();
+    assert_eq!(client::get(coming, "/api/x", &[&key.header()]).status, 200);
+    gateway.stop();
+    assert!(!file.exists(), "the last one removes it");
+}
+
+#[test]
+fn a_tunnel_lives_on_in_the_old_process_until_its_limit() {
+    let crm = crate::upgrade::echoing(crate::upgrade::ACCEPT);
+    let key = TestKey::new(&["read"], "");
+    let gateway =
+        Plan::before(&crm).key(&key).with("[timeouts]\ndrain_accept = \"0s\"\ndrain = \"2s\"\n").start();
+    let header = key.header();
+    let mut tunnel = Connection::open(gateway.address);
+    tunnel.send(request("GET", "/api/socket", &[&crate::upgrade::ASK[..], &[&header]].concat(), ""));
+    assert_eq!(tunnel.answer().map(|answer| answer.status), Some(101));
+    let old = gateway.pid().unwrap();
+    upgraded(&gateway);
+    tunnel.send("ping");
+    assert_eq!(tunnel.some(), b"ping");
+    assert!(tunnel.is_closed());
+    eventually("the old process ends", || is_gone(old).then_some(()));
+    assert_eq!(gateway.log(1)[0]["end"], "drained");
+    assert!(!gateway.said.text().contains("were cut"), "{}", gateway.said.text());
 }

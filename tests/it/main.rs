@@ -33,6 +33,7 @@ mod forwarding;
 mod found;
 mod fuzz_smoke;
 mod handover;
+mod handover_trouble;
 mod hidden;
 mod last_used;
 mod lifecycle;

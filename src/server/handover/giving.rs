@@ -56,7 +56,7 @@ pub(in crate::server) enum NoUpgrade {
     Start(io::Error),
     /// It could not be talked to.
     #[error("the new process could not be talked to: {0}")]
-    Talk(#[from] io::Error),
+    Talk(io::Error),
     /// It ended.
     #[error("the new process ended; see the log")]
     Ended,
@@ -69,6 +69,15 @@ pub(in crate::server) enum NoUpgrade {
     /// It told why it cannot run.
     #[error("{0}")]
     Told(String),
+}
+
+impl From<io::Error> for NoUpgrade {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Ended,
+            _ => Self::Talk(error),
+        }
+    }
 }
 
 /// A new process, not trusted to run yet: dropping it kills it.

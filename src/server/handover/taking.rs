@@ -41,27 +41,26 @@ impl Predecessor {
         Ok(Some((Self { talk }, Inherited::new(given))))
     }
 
-    /// Everything is open. Returns what the predecessor knows when it says to run, or when it is gone: then somebody must run.
-    ///
-    /// # Errors
-    /// The talk broke off.
-    pub(in crate::server) fn prepared(&mut self) -> io::Result<Vec<Word>> {
-        self.talk.say(&Word::Prepared)?;
+    /// Everything is open. Returns what the predecessor knows when it says to run, or when it is gone: then somebody must run. One
+    /// that is there and does not want this process ends it.
+    pub(in crate::server) fn prepared(&mut self) -> Vec<Word> {
         let mut told = Vec::new();
-        while let Some(word) = self.talk.hear()? {
-            if matches!(word, Word::Go) {
-                break;
+        if self.talk.say(&Word::Prepared).is_ok() {
+            while let Ok(Some(word)) = self.talk.hear() {
+                if matches!(word, Word::Go) {
+                    return told;
+                }
+                told.push(word);
             }
-            told.push(word);
         }
-        Ok(told)
+        tracing::warn!("the process that was to be replaced is gone");
+        told
     }
 
     /// Connections are taken: the predecessor may stop. What it learns until it has ended is learnt here too.
     pub(in crate::server) fn running(mut self, estate: Estate, mut held: Held) {
-        if let Err(error) = self.talk.say(&Word::Running) {
-            tracing::warn!(%error, "the process that was to be replaced is gone");
-        }
+        // If it is gone, nobody needs to know.
+        drop(self.talk.say(&Word::Running));
         let listen = move || {
             while let Ok(Some(word)) = self.talk.hear() {
                 estate.learn(word, &mut held);

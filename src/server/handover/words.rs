@@ -45,10 +45,19 @@ pub(in crate::server) enum Word {
 /// Where a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::server) struct Spot {
+    pub(in crate::server) role: Role,
     /// As the configuration names it, with port 0 where any would do.
     pub(in crate::server) asked: At,
     /// As it is.
     pub(in crate::server) bound: At,
+}
+
+/// Who connects there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::server) enum Role {
+    Clients,
+    Admin,
 }
 
 /// An address or a file.

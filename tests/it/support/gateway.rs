@@ -124,10 +124,17 @@ impl Plan {
     }
 }
 
+/// The program in the gateway's folder, which an upgrade starts.
+const PROGRAM: &str = "sidelock";
+
 type Launched = (Child, Said, SocketAddr, SocketAddr);
 
 fn launch(config: &Path, environment: Vec<(&'static str, String)>) -> Launched {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+    let program = config.with_file_name(PROGRAM);
+    if !program.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sidelock"), &program).unwrap();
+    }
+    let mut child = Command::new(program)
         .args(["run", "--config"])
         .arg(config)
         .env("NO_COLOR", "1")
@@ -263,10 +270,27 @@ impl Gateway {
         text.parse().ok()
     }
 
+    /// Puts a script in the program's place; what it says of `$PROGRAM` is about the true one.
+    pub fn replace_program(&self, script: &str) {
+        let path = self.folder.path().join(PROGRAM);
+        std::fs::remove_file(&path).unwrap();
+        let text = format!("#!/bin/sh\nPROGRAM={}\n{script}\n", env!("CARGO_BIN_EXE_sidelock"));
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    }
+
     /// A command of Sidelock's about this gateway.
     pub fn command(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sidelock"));
         command.args(args).arg("--config").arg(self.config_file()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// The process that was started here was killed on purpose: only what took over is ended in order.
+    pub fn was_killed(mut self) {
+        self.stop_successor("TERM");
+        drop(self.child.wait());
+        // Whose end is in order, when this is dropped.
+        self.child = Command::new("true").spawn().unwrap();
     }
 
     /// Ends whatever came of upgrades.
