@@ -25,6 +25,7 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
+use crate::vitals::Vitals;
 pub use leaving::OpenDoors;
 use pass::Pass;
 pub use upgrade::{UpgradeAsk, Upgrades};
@@ -40,6 +41,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` tells.
     pub readiness: Readiness,
+    /// What `/healthz` tells.
+    pub vitals: Vitals,
     /// Addresses with refused credentials, and bans.
     pub failures: Arc<Failures>,
     /// Who may see and change those.
@@ -104,7 +107,7 @@ impl Admin {
         }
         match request.uri().path() {
             "/metrics" => self.metrics(),
-            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/healthz" => self.health(),
             "/readyz" if self.readiness.0.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n"),
             _ => text(StatusCode::NOT_FOUND, "/metrics, /healthz and /readyz are here\n"),
@@ -118,6 +121,13 @@ impl Admin {
         }
         let (status, value) = addresses::answer(&self.failures, request.method(), request.uri());
         private(status, &value)
+    }
+
+    fn health(&self) -> Response<Text> {
+        let Some(name) = self.vitals.unwell() else { return text(StatusCode::OK, "ok\n") };
+        let mut response = Response::new(Text(Some(format!("unwell: {name} does not go on\n").into())));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
     }
 
     fn metrics(&self) -> Response<Text> {

@@ -19,8 +19,9 @@ pub(super) struct Opts {}
 pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
     start_log("info");
     let environment = Environment::Process;
-    let mut origin = Origin::find(&environment)
-        .map_err(|error| Failure::Failed(format!("not started: nobody hands over here: {error}")))?;
+    let mut origin = Origin::find(&environment).map_err(|error| {
+        Failure::Failed(format!("not started: the sockets that were to be taken over: {error}"))
+    })?;
     let prepared =
         prepare(path, environment, &mut origin).inspect_err(|why| origin.give_up(&why.to_string()))?;
     for address in &prepared.listening {

@@ -331,6 +331,7 @@ impl BackgroundService for Reloader {
             let insist = tokio::select! {
                 _ = shutdown.changed() => return,
                 _ = hangup.recv() => {
+                    self.workshop.supervisor.reloading();
                     self.workshop.access_log.reopen();
                     true
                 }
@@ -346,6 +347,9 @@ impl BackgroundService for Reloader {
             if self.look(insist).await == Look::Unsettled {
                 tokio::time::sleep(SETTLE).await;
                 self.look(insist).await;
+            }
+            if insist {
+                self.workshop.supervisor.ready();
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::proxy::front::in_order;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::{ListedNames, WantedNames};
+use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
@@ -51,6 +52,8 @@ pub struct Workshop {
     pub telegram: Arc<Watch>,
     /// The access log, whose file is opened again on SIGHUP.
     pub access_log: AccessLog,
+    /// Whoever wants to know of reloads.
+    pub supervisor: Supervisor,
     /// The time.
     pub clock: Clock,
 }
@@ -71,6 +74,7 @@ impl Workshop {
             seen: Arc::default(),
             senders: Arc::default(),
             places: Vec::new(),
+            supervisor: Supervisor::default(),
             clock: clock.clone(),
         })
     }

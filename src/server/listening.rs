@@ -17,10 +17,12 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::sync::mpsc;
 
 use super::StartError;
-use super::handover::words::{At, Role, Spot};
+use super::handover::words::{At, Owner, Role, Spot};
 use super::inherited::Inherited;
+use super::pulse;
 use crate::config::Place;
 use crate::proxy::front;
+use crate::vitals::Vitals;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -31,6 +33,7 @@ pub(super) struct Bound {
     /// With the true port where 0 was asked for.
     pub(super) place: Place,
     role: Role,
+    owner: Owner,
     /// As the configuration names it.
     asked: At,
     descriptor: RawFd,
@@ -40,22 +43,35 @@ impl Bound {
     /// Takes a socket that was opened before, or opens one.
     pub(super) fn bind(place: &Place, role: Role, inherited: &mut Inherited) -> Result<Self, StartError> {
         let asked = At::from(place);
+        let mut owner = Owner::Us;
         let opened = match (inherited.take(place, role), place) {
             (Some(given), Place::Address(address)) => {
+                owner = given.spot.owner;
                 let bound = if let At::Address(bound) = given.spot.bound { bound } else { *address };
                 Ok((Place::Address(bound), given.descriptor))
             }
-            (Some(given), Place::Socket { .. }) => Ok((place.clone(), given.descriptor)),
+            (Some(given), Place::Socket { .. }) => {
+                owner = given.spot.owner;
+                Ok((place.clone(), given.descriptor))
+            }
             (None, Place::Address(address)) => Self::at_address(*address),
             (None, Place::Socket { path, mode }) => Self::at_path(path, *mode),
         };
         let (place, descriptor) = opened.map_err(|error| StartError::Listen(place.clone(), error))?;
-        Ok(Self { place, role, asked, descriptor })
+        Ok(Self { place, role, owner, asked, descriptor })
     }
 
     /// For the process that takes over: where it listens, and the socket, which is open until the service stops accepting.
     pub(super) fn handed(&self) -> (Spot, RawFd) {
-        (Spot { role: self.role, asked: self.asked.clone(), bound: At::from(&self.place) }, self.descriptor)
+        (
+            Spot {
+                role: self.role,
+                owner: self.owner,
+                asked: self.asked.clone(),
+                bound: At::from(&self.place),
+            },
+            self.descriptor,
+        )
     }
 
     fn at_address(address: SocketAddr) -> io::Result<(Place, RawFd)> {
@@ -90,9 +106,9 @@ impl Bound {
         }
     }
 
-    /// The socket file, to be removed at the end.
+    /// The socket file, to be removed at the end, unless it is somebody else's.
     pub(super) fn file(&self) -> Option<SocketFile> {
-        let Place::Socket { path, .. } = &self.place else { return None };
+        let (Place::Socket { path, .. }, Owner::Us) = (&self.place, self.owner) else { return None };
         Some(SocketFile { path: path.clone(), inode: std::fs::symlink_metadata(path).ok()?.ino() })
     }
 
@@ -154,6 +170,8 @@ pub(super) struct Listening<A> {
     draining: ShutdownWatch,
     /// Told once, when it accepts; dropped without a word if it never will.
     up: Option<mpsc::Sender<()>>,
+    /// Where each of so many threads is heard of.
+    pulse: Option<(Vitals, usize)>,
     threads: Option<usize>,
 }
 
@@ -171,7 +189,12 @@ impl<A> Listening<A> {
             // hyper has its own buffers.
             service.add_listener(bound.config().l4_buffer(L4BufferSettings::unbuffered()));
         }
-        Self { service, sockets, draining, up: Some(up), threads }
+        Self { service, sockets, draining, up: Some(up), pulse: None, threads }
+    }
+
+    /// With a beat on each of its threads.
+    pub(super) fn with_pulse(self, vitals: Vitals, threads: usize) -> Self {
+        Self { pulse: Some((vitals, threads)), ..self }
     }
 }
 
@@ -188,6 +211,9 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
             for bound in self.sockets.drain(..) {
                 table.add(bound.name(), bound.descriptor);
             }
+        }
+        if let Some((vitals, threads)) = self.pulse.take() {
+            pulse::start(&vitals, threads).await;
         }
         let (mut up, draining) = (self.up.take(), self.draining.clone());
         let service = pingora_core::services::Service::start_service(

@@ -2,13 +2,17 @@
 //!
 //! Sockets are bound before pingora starts, so that a port in use is an error with a name and port 0 tells its number.
 
+mod activation;
 mod handover;
 mod inherited;
 mod listening;
 mod origin;
+mod panics;
+mod pulse;
 mod signs;
 mod sockets;
 mod stop;
+mod supervised;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -41,14 +45,17 @@ use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
 use crate::reload::{Reloader, Workshop};
+use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
+use crate::vitals::Vitals;
 use handover::estate::Estate;
 use listening::{Bound, SocketFile};
 pub use origin::Origin;
 use signs::Signs;
 use sockets::{SERVICES, Sockets};
 use stop::{Beginning, Fate, Stop, Switches};
+use supervised::Supervised;
 
 /// The file in the state folder with the process id.
 pub const PID: &str = "sidelock.pid";
@@ -126,7 +133,8 @@ impl Sidelock {
         state_dir(&server.state_dir)?;
         let sockets = Sockets::open(server, listeners, origin)?;
         let told = origin.wait_for_go();
-        let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
+        let parts = Parts::make(&loaded, server, &access_log.0, &environment, clock)?;
+        let vitals = parts.vitals.clone();
         let estate = parts.estate();
         let held = estate.learn_all(told);
         let switches = Switches::default();
@@ -142,6 +150,8 @@ impl Sidelock {
         let stop = Stop {
             switches: switches.clone(),
             metrics: Arc::clone(&parts.metrics),
+            supervisor: parts.workshop.supervisor.clone(),
+            vitals: vitals.clone(),
             timeouts: *timeouts,
             signs: signs.clone(),
             keeper: keeper.clone(),
@@ -153,18 +163,18 @@ impl Sidelock {
         let proxy = parts.proxy(*limits, sockets.fronts(), switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
         let failures = Arc::clone(&parts.failures);
-        let admin = Admin { metrics: parts.metrics, readiness, failures, pass, upgrades, doors };
+        let metrics = parts.metrics;
+        let admin = Admin { metrics, readiness, vitals: vitals.clone(), failures, pass, upgrades, doors };
         let (live, workshop) = (parts.live, parts.workshop);
         let reloader =
             Reloader::new(path.to_owned(), environment, live, workshop, &loaded, seen, keeper.clone());
 
         let socket_files = sockets.clients.iter().filter_map(Bound::file).collect();
-        let listening = sockets.clients.iter().map(|bound| bound.place.clone()).collect();
-        let admin_place = sockets.admin.place.clone();
+        let (listening, admin_place) = sockets.places();
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        sockets.serve(&mut pingora, (proxy, admin), &switches, up);
-        pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
-        pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
+        sockets.serve(&mut pingora, (proxy, admin), &switches, up, vitals.clone());
+        pingora.add_service(in_background("reload", Arc::new(reloader), &vitals));
+        pingora.add_service(in_background("telegram", parts.telegram, &vitals));
         let (writer, fate, admin) = (parts.writer, switches.fate, admin_place);
         Ok(Self { server: pingora, writer, stop, signs, fate, keeper, socket_files, listening, admin })
     }
@@ -191,6 +201,7 @@ impl Sidelock {
 struct Parts {
     failures: Arc<Failures>,
     metrics: Arc<Metrics>,
+    vitals: Vitals,
     access_log: access_log::AccessLog,
     writer: access_log::Writer,
     workshop: Workshop,
@@ -203,10 +214,12 @@ impl Parts {
         loaded: &Loaded,
         server: &config::Server,
         log: &access_log::Settings,
+        environment: &Environment,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
         let metrics = Metrics::new(Arc::clone(&failures), (server.key_labels, server.address_labels), clock)?;
+        panics::watch(metrics.panics.clone());
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone(), clock).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
@@ -221,6 +234,7 @@ impl Parts {
             senders: Arc::default(),
             access_log: access_log.clone(),
             places: loaded.config.listeners.iter().map(|listener| listener.place.clone()).collect(),
+            supervisor: Supervisor::find(|name| environment.get(name)),
             clock: clock.clone(),
         };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
@@ -228,6 +242,7 @@ impl Parts {
         Ok(Self {
             failures,
             metrics,
+            vitals: Vitals::new(clock),
             access_log,
             writer,
             workshop,
@@ -271,6 +286,16 @@ impl Parts {
             next_id: AtomicU64::new(0),
         })
     }
+}
+
+/// A task in the background, watched.
+fn in_background<A>(
+    name: &'static str,
+    task: Arc<A>,
+    vitals: &Vitals,
+) -> GenBackgroundService<Supervised<A>> {
+    let supervised = Supervised::new(name, task, vitals.task(name));
+    GenBackgroundService::new(name.to_owned(), Arc::new(supervised))
 }
 
 /// The address that the admin listener got, where port 0 was asked for.

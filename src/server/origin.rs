@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::activation;
 use super::handover::taking::Predecessor;
 use super::handover::words::Word;
 use super::inherited::Inherited;
@@ -29,8 +30,14 @@ impl Origin {
     /// # Errors
     /// It names what is not there.
     pub fn find(environment: &Environment) -> io::Result<Self> {
-        let (predecessor, inherited) = Predecessor::meet(environment)?.unzip();
-        Ok(Self { inherited: inherited.unwrap_or_default(), predecessor, may_upgrade: true })
+        Ok(match Predecessor::meet(environment)? {
+            Some((predecessor, inherited)) => {
+                Self { inherited, predecessor: Some(predecessor), may_upgrade: true }
+            }
+            None => {
+                Self { inherited: activation::sockets(environment)?, predecessor: None, may_upgrade: true }
+            }
+        })
     }
 
     /// This process will not run, for this reason.

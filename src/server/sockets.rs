@@ -15,6 +15,7 @@ use crate::config::{Listener, Place, Server, Timeouts};
 use crate::proxy::Proxy;
 use crate::proxy::connection::Accept;
 use crate::proxy::front::Fronts;
+use crate::vitals::Vitals;
 
 /// Services that listen: for clients, and for the admin.
 pub(super) const SERVICES: usize = 2;
@@ -43,6 +44,11 @@ impl Sockets {
         Ok(Self { clients, admin })
     }
 
+    /// Where clients connect, and the admin listener.
+    pub(super) fn places(&self) -> (Vec<Place>, Place) {
+        (self.clients.iter().map(|bound| bound.place.clone()).collect(), self.admin.place.clone())
+    }
+
     /// What an upgrade will hand over, if there can be one.
     pub(super) fn giver(&self, origin: &Origin, timeouts: &Timeouts) -> Option<Giver> {
         let sockets = self.clients.iter().chain([&self.admin]).map(Bound::handed).collect();
@@ -56,10 +62,12 @@ impl Sockets {
         (proxy, admin): (Proxy, Admin),
         switches: &Switches,
         up: mpsc::Sender<()>,
+        vitals: Vitals,
     ) {
         let (drain, leave) = (switches.drain.subscribe(), switches.leave.subscribe());
         let proxy = Accept(Arc::new(proxy));
-        pingora.add_service(Listening::new("proxy", proxy, self.clients, drain, up.clone(), None));
+        let proxy = Listening::new("proxy", proxy, self.clients, drain, up.clone(), None);
+        pingora.add_service(proxy.with_pulse(vitals, pingora.configuration.threads));
         pingora.add_service(Listening::new("admin", admin, vec![self.admin], leave, up, Some(1)));
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::handover::estate::{Estate, Held};
 use super::handover::giving::{Giver, NoUpgrade, Successor};
@@ -21,7 +21,9 @@ use crate::admin::{OpenDoors, Readiness, UpgradeAsk};
 use crate::config::Timeouts;
 use crate::metrics::Metrics;
 use crate::reload::keeper::Keeper;
+use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
+use crate::vitals::Vitals;
 
 /// Between two looks at what is left.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -35,6 +37,8 @@ const HANG_UP: Duration = Duration::from_millis(500);
 pub(super) struct Stop {
     pub(super) switches: Switches,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) supervisor: Supervisor,
+    pub(super) vitals: Vitals,
     pub(super) timeouts: Timeouts,
     pub(super) signs: Signs,
     pub(super) keeper: Keeper,
@@ -119,6 +123,15 @@ struct Wish(Option<UpgradeAsk>);
 #[async_trait]
 impl ShutdownSignalWatch for Stop {
     async fn recv(&self) -> ShutdownSignal {
+        tokio::select! {
+            ended = self.whole_life() => ended,
+            never = self.watchdog() => match never {},
+        }
+    }
+}
+
+impl Stop {
+    async fn whole_life(&self) -> ShutdownSignal {
         let (Some(mut ends), Ok(signal), Some(beginning)) =
             (Ends::listen(), signal(SignalKind::user_defined2()), self.beginning.lock().take())
         else {
@@ -130,6 +143,7 @@ impl ShutdownSignalWatch for Stop {
         match self.live(&mut ends, Wishes { signal, asks }).await {
             End::Told(accept_for) => {
                 self.switches.readiness.set(false);
+                self.supervisor.stopping();
                 tracing::info!("stopping: no longer ready");
                 tokio::select! {
                     () = self.drained(accept_for) => {}
@@ -159,9 +173,20 @@ impl ShutdownSignalWatch for Stop {
         // Nothing is left to wait for: pingora's own grace period would be slept in full.
         ShutdownSignal::FastShutdown
     }
-}
 
-impl Stop {
+    /// Tells systemd that every thread that serves is alive, for as long as that is so.
+    async fn watchdog(&self) -> Infallible {
+        let Some(limit) = self.supervisor.watchdog() else { return std::future::pending().await };
+        loop {
+            match self.vitals.stuck() {
+                _ if self.switches.fate.is_replaced() => return std::future::pending().await,
+                None => self.supervisor.alive(),
+                Some(what) => tracing::error!(what, "stuck: systemd is not told that all is well"),
+            }
+            sleep(limit / 3).await;
+        }
+    }
+
     /// Waits until everything is up, and says so; `None` if something never will be.
     async fn begin(&self, mut beginning: Beginning) -> Option<mpsc::Receiver<UpgradeAsk>> {
         for _ in 0..SERVICES {
@@ -169,6 +194,7 @@ impl Stop {
         }
         self.signs.put_up();
         self.switches.readiness.set(true);
+        self.supervisor.ready();
         if let Some((predecessor, held)) = beginning.predecessor {
             predecessor.running(self.estate.clone(), held);
         }
@@ -219,6 +245,7 @@ impl Stop {
     async fn upgrade(&self) -> Result<Successor, NoUpgrade> {
         let giver = self.giver.as_ref().ok_or(NoUpgrade::NotRun)?;
         let successor = giver.hand_over(&self.estate, &self.keeper).await?;
+        self.supervisor.replaced_by(successor.pid);
         self.switches.fate.is_replaced.store(true, Ordering::Relaxed);
         self.keeper.retire();
         self.telegram.retire();
@@ -227,7 +254,7 @@ impl Stop {
 
     async fn drained(&self, accept_for: Duration) {
         let limit = Instant::now() + self.timeouts.drain;
-        tokio::time::sleep(accept_for.min(self.timeouts.drain)).await;
+        sleep(accept_for.min(self.timeouts.drain)).await;
         self.switches.drain.send_replace(true);
         let is_replaced = self.switches.fate.is_replaced();
         // Nobody waits for the end of a process that was replaced: what is open in it may stay as long as anything may.

@@ -73,9 +73,10 @@ pub(in crate::server) enum NoUpgrade {
 
 impl From<io::Error> for NoUpgrade {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Ended,
-            _ => Self::Talk(error),
+        if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+            Self::Ended
+        } else {
+            Self::Talk(error)
         }
     }
 }

@@ -46,6 +46,7 @@ pub(in crate::server) enum Word {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::server) struct Spot {
     pub(in crate::server) role: Role,
+    pub(in crate::server) owner: Owner,
     /// As the configuration names it, with port 0 where any would do.
     pub(in crate::server) asked: At,
     /// As it is.
@@ -58,6 +59,14 @@ pub(in crate::server) struct Spot {
 pub(in crate::server) enum Role {
     Clients,
     Admin,
+}
+
+/// Who made it, and removes its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::server) enum Owner {
+    Us,
+    Supervisor,
 }
 
 /// An address or a file.
