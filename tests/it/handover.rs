@@ -72,6 +72,7 @@ fn nothing_is_lost_under_load_and_readiness_has_no_gap() {
             }
         }));
     }
+    threads.push(std::thread::spawn(keep_asking(&gateway, &key, &over, &lost, &served)));
     for _ in 0..3 {
         upgraded(&gateway);
         let before = served.load(Ordering::Relaxed);
@@ -82,6 +83,30 @@ fn nothing_is_lost_under_load_and_readiness_has_no_gap() {
         thread.join().unwrap();
     }
     assert_eq!(lost.load(Ordering::Relaxed), 0, "of {}", served.load(Ordering::Relaxed));
+}
+
+/// Over one connection for as long as its answers do not say that they are the last.
+fn keep_asking(
+    gateway: &Gateway,
+    key: &TestKey,
+    over: &Arc<AtomicBool>,
+    lost: &Arc<AtomicUsize>,
+    served: &Arc<AtomicUsize>,
+) -> impl FnOnce() + Send + 'static {
+    let (over, lost, served) = (Arc::clone(over), Arc::clone(lost), Arc::clone(served));
+    let (address, header) = (gateway.address, key.header());
+    move || {
+        let mut connection = Connection::open(address);
+        while !over.load(Ordering::Relaxed) {
+            connection.send(request("GET", "/api/kept", &[&header], ""));
+            let answer = connection.answer();
+            if !answer.as_ref().is_some_and(|answer| answer.keeps_connection()) {
+                connection = Connection::open(address);
+            }
+            let counter = if answer.is_some_and(|answer| answer.status == 200) { &served } else { &lost };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 #[test]
