@@ -50,7 +50,8 @@ fn an_upgrade_by_command_and_by_signal_keeps_the_sockets() {
 #[test]
 fn nothing_is_lost_under_load_and_readiness_has_no_gap() {
     let crm = Crm::usual();
-    let (gateway, key) = Gateway::reading(&crm);
+    let key = TestKey::new(&["read"], "rate = \"100000/s burst 100000\"");
+    let gateway = Plan::before(&crm).key(&key).start();
     let (over, lost, served) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let (over, lost, served) = (Arc::new(over), Arc::new(lost), Arc::new(served));
     let mut threads = Vec::new();
