@@ -1,7 +1,9 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`; with the [`pass`], `/addresses` and `/bans`. Its own thread, so that it answers when everything else is busy.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`; with the [`pass`], `/addresses`, `/bans` and `/upgrade`. Its own thread, so that it answers when everything else is busy.
 
 mod addresses;
+mod leaving;
 pub mod pass;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -26,7 +28,10 @@ use tokio::time::timeout;
 
 use crate::limits::failures::Failures;
 use crate::metrics::{Metrics, Shed};
+use crate::vitals::Vitals;
+pub use leaving::OpenDoors;
 use pass::Pass;
+pub use upgrade::{UpgradeAsk, Upgrades};
 
 /// Whether the process takes new work.
 #[derive(Clone, Debug, Default)]
@@ -39,21 +44,34 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` tells.
     pub readiness: Readiness,
+    /// What `/healthz` tells.
+    pub vitals: Vitals,
     /// Addresses with refused credentials, and bans.
     pub failures: Arc<Failures>,
     /// Who may see and change those.
     pub pass: Pass,
+    /// To whom a wish for an upgrade goes.
+    pub upgrades: Upgrades,
+    /// Connections that are open here.
+    pub doors: OpenDoors,
     /// Connections that may still come.
-    room: Semaphore,
+    pub room: Room,
 }
 
 /// Connections at once: a room of its own, whatever happens on the other listeners.
 const MOST_CONNECTIONS: usize = 64;
 /// How long a head may take, or a pause between two requests.
 const HEAD: Duration = Duration::from_secs(30);
-/// Age at which a connection is asked to end, and how long it may take to: whoever reads no answer has no place for ever.
-const AGE: Duration = Duration::from_secs(600);
-const GOODBYE: Duration = Duration::from_secs(30);
+
+/// Connections that may still come.
+#[derive(Debug)]
+pub struct Room(Semaphore);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Semaphore::new(MOST_CONNECTIONS))
+    }
+}
 
 impl Readiness {
     /// Listeners are open and the configuration is loaded; or the process drains.
@@ -65,34 +83,30 @@ impl Readiness {
 #[async_trait]
 impl ServerApp for Admin {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Ok(_place) = self.room.try_acquire() else {
+        let Ok(_place) = self.room.0.try_acquire() else {
             self.metrics.wire.shed(Shed::Admin);
             // As much as fits into the socket, and no waiting.
             drop(timeout(Duration::ZERO, stream.write_all(FULL)).await);
             return None;
         };
+        let _open = self.doors.open();
         let service = service_fn(|request| {
-            let answer = self.answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
+            let leaving = *shutdown.borrow();
+            async move {
+                let mut answer = self.respond(&request).await;
+                if leaving {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_buf_size(64 * 1024)
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut shutdown = shutdown.clone();
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = async { drop(shutdown.wait_for(|over| *over).await) } => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = tokio::time::sleep(AGE) => {
-                connection.as_mut().graceful_shutdown();
-                timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
-            }
-        };
+        let connection = std::pin::pin!(connection);
+        let ended = leaving::until_left(connection, shutdown.clone()).await;
         if let Err(error) = ended {
             tracing::debug!(%error, "admin connection ended");
         }
@@ -105,9 +119,15 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 impl Admin {
-    /// With all its room.
-    pub fn new(metrics: Arc<Metrics>, readiness: Readiness, failures: Arc<Failures>, pass: Pass) -> Self {
-        Self { metrics, readiness, failures, pass, room: Semaphore::new(MOST_CONNECTIONS) }
+    async fn respond(&self, request: &Request<Incoming>) -> Response<Text> {
+        if request.uri().path() != "/upgrade" {
+            return self.answer(request);
+        }
+        if !self.pass.opens(request.headers()) {
+            return no_pass();
+        }
+        let (status, value) = self.upgrades.ask(request.method()).await;
+        private(status, &value)
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Text> {
@@ -119,7 +139,7 @@ impl Admin {
         }
         match request.uri().path() {
             "/metrics" => self.metrics(),
-            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/healthz" => self.health(),
             "/readyz" if self.readiness.0.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n"),
             _ => text(StatusCode::NOT_FOUND, "/metrics, /healthz and /readyz are here\n"),
@@ -129,14 +149,16 @@ impl Admin {
     /// Addresses are personal data, and bans decide who is served: neither is for everyone who may scrape.
     fn guarded(&self, request: &Request<Incoming>) -> Response<Text> {
         if !self.pass.opens(request.headers()) {
-            return text(StatusCode::UNAUTHORIZED, "the pass is in admin.json in the state folder\n");
+            return no_pass();
         }
         let (status, value) = addresses::answer(&self.failures, request.method(), request.uri());
-        let mut response = Response::new(Text(Some(format!("{value}\n").into())));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        private(status, &value)
+    }
+
+    fn health(&self) -> Response<Text> {
+        let Some(name) = self.vitals.unwell() else { return text(StatusCode::OK, "ok\n") };
+        let mut response = Response::new(Text(Some(format!("unwell: {name} does not go on\n").into())));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response
     }
 
@@ -154,6 +176,20 @@ impl Admin {
             }
         }
     }
+}
+
+fn no_pass() -> Response<Text> {
+    text(StatusCode::UNAUTHORIZED, "the pass is in admin.json in the state folder\n")
+}
+
+/// JSON that is not for everyone.
+fn private(status: StatusCode, value: &serde_json::Value) -> Response<Text> {
+    let mut response = Response::new(Text(Some(format!("{value}\n").into())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Text> {

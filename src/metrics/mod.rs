@@ -7,6 +7,7 @@ mod by_address;
 mod by_key;
 mod by_webhook;
 pub mod catalogue;
+mod panics;
 mod upstreams;
 mod wire;
 mod zeros;
@@ -39,7 +40,6 @@ pub use wire::{Dropped, Handshake, Shed, Wire};
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// Bounds of the histogram of Sidelock's own share, in seconds.
 const OWN_SECONDS: [f64; 9] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
-
 /// Bounds of the histogram of revocations, in seconds.
 const REVOCATION_SECONDS: [f64; 9] = [0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0];
 

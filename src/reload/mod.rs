@@ -5,12 +5,11 @@
 
 pub mod keeper;
 mod watching;
+mod whole;
 mod workshop;
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +31,8 @@ use crate::metrics::Reload;
 use crate::proxy::Live;
 use keeper::Keeper;
 use watching::{Watching, watched};
-pub use workshop::Workshop;
+pub use whole::write_whole;
+pub use workshop::{Memories, MemoryName, Workshop};
 
 /// The content is looked at this often, whatever was heard.
 const POLL: Duration = Duration::from_secs(2);
@@ -209,7 +209,9 @@ impl Reloader {
                     tracing::warn!(gone, "keys are no longer in the file: they are revoked");
                 }
                 // A confirmation is good for one removal; usually there is none.
-                drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
+                if !self.keeper.is_retired() {
+                    drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
+                }
                 progress.in_force = Some(fingerprint);
                 progress.unsettled = None;
                 progress.keys = keys.keys;
@@ -230,6 +232,10 @@ impl Reloader {
             Look::Accepted => tracing::info!(keys, "reloaded"),
             Look::Restored => tracing::info!(keys, "the content in force is back on disk"),
             Look::Same | Look::Unsettled => {}
+        }
+        // Whoever asks wants to know of the process that took over.
+        if self.keeper.is_retired() {
+            return look;
         }
         let reason = if let Look::Refused(why) = &look { Some(why.as_str()) } else { None };
         let told = serde_json::json!({
@@ -326,6 +332,7 @@ impl BackgroundService for Reloader {
             let insist = tokio::select! {
                 _ = shutdown.changed() => return,
                 _ = hangup.recv() => {
+                    self.workshop.supervisor.reloading();
                     self.workshop.access_log.reopen();
                     true
                 }
@@ -341,6 +348,9 @@ impl BackgroundService for Reloader {
             if self.look(insist).await == Look::Unsettled {
                 tokio::time::sleep(SETTLE).await;
                 self.look(insist).await;
+            }
+            if insist {
+                self.workshop.supervisor.ready();
             }
         }
     }
@@ -381,18 +391,4 @@ impl StartOnly {
             }
         }
     }
-}
-
-/// Writes a small file so that a reader sees all of it or the one before.
-///
-/// # Errors
-/// As the file system says.
-pub fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    // Who calls from where is nobody else's business.
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    drop(file);
-    std::fs::rename(temporary, path)
 }

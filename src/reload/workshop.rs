@@ -25,11 +25,15 @@ use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
 use crate::proxy::upstream::checks::Rounds;
 use crate::request_head::fields::{ListedNames, WantedNames};
+use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
 /// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
-pub(super) type MemoryName = (Box<str>, Option<Box<str>>);
+pub type MemoryName = (Box<str>, Option<Box<str>>);
+
+/// What webhooks remember.
+pub type Memories = DashMap<MemoryName, Arc<Deliveries>>;
 
 /// What snapshots are made with.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub struct Workshop {
     /// What open connections carry.
     pub lifelines: Arc<Lifelines>,
     /// Which deliveries each webhook has seen.
-    pub seen: DashMap<MemoryName, Arc<Deliveries>>,
+    pub seen: Arc<Memories>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
     /// What was bound at the start.
@@ -52,6 +56,8 @@ pub struct Workshop {
     pub rounds: Arc<Rounds>,
     /// The access log, whose file is opened again on SIGHUP.
     pub access_log: AccessLog,
+    /// Whoever wants to know of reloads.
+    pub supervisor: Supervisor,
     /// The time.
     pub clock: Clock,
 }
@@ -70,9 +76,10 @@ impl Workshop {
             telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
             metrics,
             rounds: Rounds::new(),
-            seen: DashMap::new(),
+            seen: Arc::default(),
             senders: Arc::default(),
             places: Vec::new(),
+            supervisor: Supervisor::default(),
             clock: clock.clone(),
         })
     }
