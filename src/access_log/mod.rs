@@ -25,6 +25,8 @@ use sampling::Sampling;
 
 /// Most bytes that wait for the writer.
 const MOST_WAITING: usize = 8 * 1024 * 1024;
+/// Bytes that there is room for from the start, twice: no request pays for growing it. What was never used takes no memory.
+const ROOM: usize = 1024 * 1024;
 /// Longest time that a line waits before it is written.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// Without lines, rotation and retention are looked at this often.
@@ -104,7 +106,8 @@ pub fn open(settings: &Settings, dropped: IntCounter, clock: &Clock) -> std::io:
     let Some(mut sink) = Sink::open(destination, *rotation, clock.wall())? else {
         return Ok((AccessLog::off(dropped), Writer { shared: None, thread: None }));
     };
-    let shared = Arc::new(Shared::default());
+    let waiting = Waiting { bytes: Vec::with_capacity(ROOM), ..Waiting::default() };
+    let shared = Arc::new(Shared { waiting: Mutex::new(waiting), wake: Condvar::new() });
     let (reader, lost, clock) = (Arc::clone(&shared), dropped.clone(), clock.clone());
     let thread = std::thread::Builder::new()
         .name("access-log".into())
@@ -178,7 +181,7 @@ impl Drop for Writer {
 
 /// Writes on after a panic: it costs the lines that were being written, and no others.
 fn write_whatever_happens(shared: &Shared, sink: &mut Sink, dropped: &IntCounter, clock: &Clock) {
-    let mut taken = Vec::new();
+    let mut taken = Vec::with_capacity(ROOM);
     loop {
         let writing = AssertUnwindSafe(|| write_until_closed(shared, sink, &mut taken, dropped, clock));
         if std::panic::catch_unwind(writing).is_ok() || shared.waiting.lock().closing {

@@ -247,7 +247,7 @@ impl Gate {
         let (strip, presented) = self.without_credential(&claim, &parts.headers, &mut head, trail)?;
         // Before the scope is looked at: a stolen key may not try every path at leisure.
         let mut lenience = Lenience::of(&holder.key);
-        let taken = match holder.state.take(now.monotonic) {
+        let taken = match holder.limiter.take(now.monotonic) {
             Ok(taken) => Some(taken),
             Err(wait) => {
                 lenience.waive(Denial::RateLimited(wait))?;

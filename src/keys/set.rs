@@ -12,6 +12,7 @@ use super::state::{FirstUse, KeyState, KeyStates, PreviousUses};
 use crate::clock::WallTime;
 use crate::credential::api_key::{self, KeyDigest};
 use crate::denial::Denial;
+use crate::limits::limiter::Limiter;
 use crate::limits::rate::Rate;
 use crate::request_head::own_fields::OwnFields;
 
@@ -24,6 +25,8 @@ pub struct Holder {
     pub identity: Identity,
     /// What is known beyond the file.
     pub state: Arc<KeyState>,
+    /// Its requests at this rate; another rate in the file is another limiter.
+    pub limiter: Arc<Limiter>,
     /// The first use of the present secret, while the end of the one before it counts from there.
     first_use: Option<Arc<FirstUse>>,
     /// The uses of the replaced secret, while there is one.
@@ -71,7 +74,8 @@ impl Holder {
         let counts = key.previous.is_some_and(|previous| matches!(previous.ends, Ends::AfterFirstUse(_)));
         let first_use = counts.then(|| state.first_use_of(&key.digest));
         let previous_uses = key.previous.map(|previous| state.previous_of(&previous.digest));
-        Self { identity: Identity::of(&key), key, state, first_use, previous_uses }
+        let limiter = state.limiter();
+        Self { identity: Identity::of(&key), key, state, limiter, first_use, previous_uses }
     }
 
     /// The moment at which the replaced secret stops working; `None` without one, and while the new one is unused.

@@ -12,10 +12,10 @@ use super::key::KeyId;
 use super::last_used::{LastUsed, PreviousUse, Uses};
 use super::origins::Origins;
 use super::origins_file::KnownOrigins;
-use crate::clock::{Clock, Moment, WallTime};
+use crate::clock::{Clock, WallTime};
 use crate::credential::api_key::KeyDigest;
-use crate::denial::{Denial, Observed, REASONS, RetryAfter};
-use crate::limits::limiter::{Limiter, Taken};
+use crate::denial::{Denial, Observed, REASONS};
+use crate::limits::limiter::Limiter;
 use crate::limits::rate::Rate;
 
 /// Status classes `1xx` to `5xx`.
@@ -248,12 +248,9 @@ impl KeyState {
         self.limiter.load().rate()
     }
 
-    /// Takes a token of the key's rate at `now`.
-    ///
-    /// # Errors
-    /// The time until there will be one.
-    pub fn take(&self, now: Moment) -> Result<Taken, RetryAfter> {
-        self.limiter.load().take(now)
+    /// What counts its requests at the present rate.
+    pub fn limiter(&self) -> Arc<Limiter> {
+        self.limiter.load_full()
     }
 
     /// Notes that the key was proved at `now`.

@@ -261,7 +261,7 @@ impl Going {
                         return respond::delivery(record, reply.0, &reply.1, reply.2);
                     }
                 }
-                let id = self.id.clone();
+                let id = std::mem::replace(&mut self.id, HeaderValue::from_static(""));
                 match self.hidden.take() {
                     // Boxed: it is seldom needed, and would make every request's future large.
                     Some(hidden) => {

@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -142,19 +142,20 @@ impl Line {
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn exchange(
-        &mut self,
+    pub fn exchange<'a>(
+        &'a mut self,
         request: Request<Upload>,
         own: &OwnFields,
-        upload: Option<&UploadState>,
+        upload: Option<&'a UploadState>,
         sent: Instant,
         limit: Duration,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + 'a {
         self.insertion.set(own);
-        let mut sending = pin!(self.sender.try_send_request(request));
+        // Boxed: it is moved about less than it is large.
+        let mut sending = Box::pin(self.sender.try_send_request(request));
         let (mut seen, mut due) = (0, sent + limit);
         self.wake.allow(MOST_BYTES_TO_HEAD);
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let Some(upload) = upload {
                 upload.tell(cx.waker());
             }
@@ -173,7 +174,6 @@ impl Line {
             }
             Poll::Pending
         })
-        .await
     }
 }
 
