@@ -270,6 +270,11 @@ impl RequestId {
         u32::try_from(first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).unwrap_or_default()
     }
 
+    /// The id's text, as bytes.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The id's text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

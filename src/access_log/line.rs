@@ -18,10 +18,10 @@ pub(super) fn line(out: &mut Vec<u8>, second: &str, outcome: &Outcome<'_>, sampl
         [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0));
     out.extend_from_slice(&[hundreds, tens, ones]);
     out.extend_from_slice(b"Z\"");
-    plain(out, b",\"id\":\"", outcome.request_id.as_str());
+    plain(out, b",\"id\":\"", outcome.request_id.as_bytes());
     match outcome.client {
         // An address has no character that JSON escapes.
-        Some(client) => plain(out, b",\"client\":\"", &client.ip().to_string()),
+        Some(client) => plain(out, b",\"client\":\"", client.ip().to_string()),
         None => plain(out, b",\"client\":\"", outcome.peer),
     }
     plain(out, b",\"method\":\"", outcome.method.as_str());
@@ -70,9 +70,9 @@ fn micros(duration: Duration) -> u64 {
 }
 
 /// A value whose grammar has nothing that JSON escapes: a token, a name, an address. `start` is `,"name":"`.
-fn plain(out: &mut Vec<u8>, start: &[u8], value: &str) {
+fn plain(out: &mut Vec<u8>, start: &[u8], value: impl AsRef<[u8]>) {
     out.extend_from_slice(start);
-    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(value.as_ref());
     out.push(b'"');
 }
 

@@ -257,10 +257,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = &mut *self;
+        let is_new = me.stream.is_unflushed();
         let flushed = Pin::new(&mut me.stream).poll_flush(cx);
         // The last flush of an answer is the moment when the connection goes idle: hyper does not read again until
         // something wakes it, so its next deadline is set here.
-        if let Some((due, _)) = me.pace.due()
+        if is_new
+            && let Some((due, _)) = me.pace.due()
             && me.reading.poll_of_one_task(cx, due).is_ready()
         {
             cx.waker().wake_by_ref();

@@ -98,6 +98,11 @@ impl<S> Waking<S> {
         Self { stream, wake, waker, told, unflushed: false }
     }
 
+    /// True if something was written since the last flush that got through.
+    pub const fn is_unflushed(&self) -> bool {
+        self.unflushed
+    }
+
     fn listen(&self, cx: &Context<'_>) {
         // Once a tunnel's own task polls the stream, its waker is a real one. One that does nothing has no data; `will_wake`
         // compares addresses of tables, of which an optimised build may have several.
