@@ -37,6 +37,8 @@ pub struct Pace {
     stuck: AtomicBool,
     /// Nothing came for [`RESTS_AFTER`] since the last answer.
     quiet: AtomicBool,
+    /// The next answer ends the connection.
+    last: AtomicBool,
     head: Duration,
     keep_alive: Duration,
 }
@@ -74,6 +76,7 @@ impl Pace {
             read_through: AtomicBool::new(true),
             stuck: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
+            last: AtomicBool::new(false),
             head,
             keep_alive,
         })
@@ -97,6 +100,16 @@ impl Pace {
     /// True if nothing came for a while, and nothing is under way: the connection may rest.
     pub fn is_quiet(&self) -> bool {
         self.quiet.load(Ordering::Relaxed)
+    }
+
+    /// The process drains: the next answer whose head is made says that it is the last.
+    pub fn end(&self) {
+        self.last.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the next answer is the last.
+    pub fn is_last(&self) -> bool {
+        self.last.load(Ordering::Relaxed)
     }
 
     /// True if no request and no answer is under way, so that whoever speaks over the connection may be replaced.

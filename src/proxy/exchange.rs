@@ -52,15 +52,19 @@ enum Next {
 pub fn run<'a>(
     proxy: &'a Arc<Proxy>,
     peer: &'a Arc<Connected>,
-    pace: Option<Arc<Pace>>,
+    pace: Option<&'a Arc<Pace>>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send + 'a {
     async move {
-        Ok(match judge(proxy, peer, pace, request) {
+        let mut response = match judge(proxy, peer, pace.cloned(), request) {
             Next::Answered(response) => response,
             Next::Held(holding, record) => Box::pin(holding.answer(record)).await,
             Next::Goes(mut going, record) => going.answer(record).await,
-        })
+        };
+        if pace.is_some_and(|pace| pace.is_last()) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
     }
 }
 

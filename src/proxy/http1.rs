@@ -93,7 +93,7 @@ where
     let is_last = *proxy.draining.borrow();
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         pace.busy(!request.body().is_end_stream());
-        exchange::run(proxy, peer, Some(Arc::clone(pace)), request)
+        exchange::run(proxy, peer, Some(pace), request)
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
@@ -106,22 +106,22 @@ where
         builder.max_headers(proxy.limits.fields);
     }
     let mut connection = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
-    let speaking = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+    let mut speaking = pin!(poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
         Poll::Pending if pace.is_quiet() => Poll::Ready(None),
+        Poll::Pending if !is_last && pace.is_last() && pace.is_between() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
         Poll::Ready(ended) => Poll::Ready(Some(ended)),
-    });
-    let ended = match until(pin!(speaking), &peer.lifeline, (!is_last).then_some(&proxy.draining)).await {
-        Until::Cut => return None,
+    }));
+    let draining = (!is_last).then_some(&proxy.draining);
+    let mut until_now = until(speaking.as_mut(), &peer.lifeline, draining).await;
+    if matches!(until_now, Until::Draining) {
+        // Not told to hyper: it would close, without having said so, where the head of an answer went out already.
+        pace.end();
+        until_now = until(speaking, &peer.lifeline, None).await;
+    }
+    let ended = match until_now {
+        Until::Cut | Until::Draining => return None,
         Until::Ended(ended) => ended,
-        Until::Draining if pace.is_between() => None,
-        Until::Draining => {
-            Pin::new(&mut connection).graceful_shutdown();
-            match until(Pin::new(&mut connection), &peer.lifeline, None).await {
-                Until::Ended(ended) => Some(ended),
-                Until::Cut | Until::Draining => return None,
-            }
-        }
     };
     let Some(ended) = ended else {
         let parts = connection.into_parts()?;
