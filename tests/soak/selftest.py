@@ -1,0 +1,5 @@
+"""(under way)"""
+
+
+async def run(given, run_class):
+    return 0
