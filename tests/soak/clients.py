@@ -83,7 +83,7 @@ class Http1:
         send.wire = self.name
         send.start = time.monotonic()
         try:
-            if self.writer and (self.reader.at_eof() or is_readable(self.writer)):
+            if self.writer and (self.reader.at_eof() or self.writer.is_closing() or is_readable(self.writer)):
                 self.close()
             if not self.writer:
                 try:
@@ -140,7 +140,7 @@ class Http1:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         answer = Answer(int(first.split()[1]), headers)
         try:
-            if cut_answer is not None:
+            if cut_answer is not None and answer.status == 200:
                 answer.body = await self.reader.readexactly(cut_answer)
                 raise BrokeOff(answer)
             if method != "HEAD":
@@ -222,8 +222,7 @@ class Line:
             for stream, (future, _) in self.answers.items():
                 if stream > self.last and not future.done():
                     future.set_exception(NotTaken())
-        if isinstance(event, h2.events.WindowUpdated):
-            self.window.set()
+        self.window.set()
         if getattr(event, "stream_id", None) not in self.answers:
             return
         future, answer = self.answers[event.stream_id]
@@ -242,7 +241,10 @@ class Line:
     async def upload(self, stream: int, body: bytes) -> None:
         while body:
             self.window.clear()
-            room = min(self.peer.local_flow_control_window(stream), self.peer.max_outbound_frame_size)
+            try:
+                room = min(self.peer.local_flow_control_window(stream), self.peer.max_outbound_frame_size)
+            except h2.exceptions.StreamClosedError:
+                return  # Answered before its end.
             if room:
                 self.peer.send_data(stream, body[:room], end_stream=len(body) <= room)
                 self.flush()

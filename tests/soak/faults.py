@@ -107,7 +107,7 @@ class Faults:
     async def rotate(self, overlap: str) -> None:
         old = await self.some_key()
         begun = time.monotonic()
-        key = await self.gateway.command("keys", "rotate", old.id, "--overlap", overlap)
+        key = await self.gateway.command("keys", "rotate", old.id, "--force", "--overlap", overlap)
         # Whatever was still good from an earlier rotation of this key is over with the second; and with 0 all is.
         for one in self.world.credentials:
             if one.id == old.id and one.valid.now() and (overlap == "0" or one is not old):

@@ -73,6 +73,7 @@ per_address_failures = "1000000/s"
 
 [timeouts]
 upstream_response = "{patience}s"
+upstream_keep_alive = "3s"
 drain = "8s"
 drain_accept = "{drain_accept}"
 """

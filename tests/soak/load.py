@@ -185,9 +185,8 @@ def plan_odd(world: World, kind: str) -> tuple[Send, Request, dict]:
             headers.append(both)
             send.allowed = {400}
         case "two lengths":
-            hidden = b"GET /api/other/1 HTTP/1.1\r\nHost: gate.example\r\n\r\n"
             request.raw = (f"POST /api/messages HTTP/1.1\r\nHost: gate.example\r\n{both[0]}: {both[1]}\r\nX-Soak-Ref: {send.ref}\r\n"
-                           f"Content-Length: {len(hidden) + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").encode() + hidden
+                           "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}\n").encode()
             send.allowed = {400}
         case "public":
             request.path, send.allowed, send.executes, send.digest = f"/front/{send.ref}", {200}, True, sha(b"")

@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -177,8 +178,7 @@ class Run:
             return seen[0] <= self.descriptors_at_rest
 
         try:
-            # Connections to the CRM are kept for 15 s.
-            await until("descriptors as before the load", back, 25)
+            await until("descriptors as before the load", back, 5)
         except Failed:
             self.found.append(f"{seen[0]} descriptors at rest, {self.descriptors_at_rest} before the load")
         self.figures["descriptors_at_rest"] = [self.descriptors_at_rest, seen[0]]
@@ -266,7 +266,8 @@ async def whole(given: argparse.Namespace, folder: Path) -> int:
     try:
         faults = await (changes if only_changes else soak)(given, run)
     except Failed as failed:
-        print(f"FAILED: {failed}\n{run.gateway.log()[-3000:]}", file=sys.stderr)
+        why = "".join(traceback.format_exception(failed.__cause__)) if failed.__cause__ else ""
+        print(f"{run.gateway.log()[-2000:]}{why}FAILED: {failed}", file=sys.stderr)
         return 1
     return report(given, run, faults, time.monotonic() - started)
 

@@ -80,7 +80,7 @@ def compare_log(ledger: Ledger, lines: list[dict]) -> list[str]:
         elif isinstance(send.outcome, int) and send.kind != "two lengths":
             found.append(f"{send.ref}: answered {send.outcome} without an id")
     unheard = sum(send.outcome in (CUT, NO_ANSWER, SILENT, BROKEN_OFF) and not send.request_id for send in ledger.sends)
-    nobodys = [line for number, line in by_id.items() if number not in told]
+    nobodys = [same[0] for number, same in by_id.items() if number not in told]
     # A request that was cut while its head was written is no request; the others are in the log.
     if len([line for line in nobodys if line.get("status") != 400]) > unheard + storms(nobodys):
         found.append(f"{len(nobodys)} lines of requests that nobody sent; {unheard} were cut")
@@ -102,62 +102,61 @@ def families(page: str) -> dict[str, dict[tuple, float]]:
     return found
 
 
-def totals(page: str) -> tuple[Counter, Counter]:
-    """Answers by key and class of status, and refusals by reason."""
-    told, answers, refusals = families(page), Counter(), Counter()
-    for labels, value in told["sidelock_requests_total"].items():
-        labels = dict(labels)
-        answers[labels["key"], labels["code_class"]] += int(value)
-    for labels, value in told["sidelock_denied_total"].items():
-        refusals[dict(labels)["reason"]] += int(value)
-    return answers, refusals
+def rise(before: str, after: str, name: str, kept: set[str]) -> Counter:
+    """By how much a counter rose, by key and its other label."""
+    found = Counter()
+    for sign, page in ((1, after), (-1, before)):
+        for labels, value in families(page)[name].items():
+            labels = dict(labels)
+            key, other = labels["key"], labels.get("code_class") or labels["reason"]
+            if key in kept:
+                found[key, other] += sign * int(value)
+    return found
 
 
-#: Reasons by the kind of request that has no other.
-REASONS = {"wrong scope": {"scope"}, "no key": {"missing"}, "over the rate": {"rate"}, "crm hangs": {"upstream_timeout"}}
+#: Kinds of which each refusal has one reason and status.
+REASONS = {"no key": ("missing", 401), "over the rate": ("rate", 429), "crm hangs": ("upstream_timeout", 504)}
 
 
 def compare_metrics(sends: list[Send], before: str, after: str) -> list[str]:
-    """The rise of the counters of one process, against what its clients saw. What the client cut may be in them or not."""
-    (answers, refusals), (answers_then, refusals_then) = totals(after), totals(before)
-    answers.subtract(answers_then)
-    refusals.subtract(refusals_then)
-    found = []
-    seen, open_ended = Counter(), 0
+    """The rise of the counters of one process, against what its clients saw. What a client cut may be in them or not. A key
+    that was deleted takes its series with it, and whoever still sends it is a stranger."""
+    there = [{dict(labels)["key"] for labels in families(page)["sidelock_requests_total"]} for page in (before, after)]
+    gone = there[0] - there[1] | {send.key for send in sends} - there[1]
+    kept = (there[0] | there[1]) - gone
+    answers, refusals = (rise(before, after, name, kept) for name in ("sidelock_requests_total", "sidelock_denied_total"))
+    seen, unsure, strangers, seen_by_key, unsure_by_key = Counter(), 0, 0, Counter(), Counter()
     for send in sends:
-        if isinstance(send.outcome, int) and send.request_id:
-            seen[f"{send.outcome // 100}xx"] += 1
-        elif send.outcome == BROKEN_OFF or send.request_id:
-            seen["2xx"] += 1
-        elif send.outcome in (CUT, NO_ANSWER, SILENT):
-            open_ended += 1
-    counted = Counter()
+        status = send.outcome if isinstance(send.outcome, int) else None
+        if status is None and send.outcome in (CUT, NO_ANSWER, SILENT, BROKEN_OFF):
+            unsure += 1
+            unsure_by_key[send.key] += 1
+        elif status and send.key in gone:
+            strangers += status == 401
+        elif status and send.request_id:
+            seen[f"{status // 100}xx"] += 1
+            seen_by_key[send.key] += status in (200, 101)
+    found, counted = [], Counter()
     for (_, code_class), value in answers.items():
         counted[code_class] += value
     for code_class in set(seen) | set(counted):
         more = counted[code_class] - seen[code_class]
-        # Connections that were cut before they were heard explain more, and nothing explains less.
-        if not 0 <= more <= open_ended + unreadable(refusals, code_class):
-            found.append(f"metrics: {counted[code_class]} answers {code_class}, the clients saw {seen[code_class]}")
-    by_key = Counter(send.key for send in sends if send.outcome in (200, 101) and send.key != "unknown")
-    cut_by_key = Counter(send.key for send in sends if not isinstance(send.outcome, int))
-    for key, count in by_key.items():
-        more = answers[key, "2xx"] + answers[key, "1xx"] - count
-        if not 0 <= more <= cut_by_key[key]:
-            found.append(f"metrics: key {key} has {answers[key, '2xx']} answers 2xx, its clients saw {count}")
-    for kind, reasons in REASONS.items():
-        statuses = {"wrong scope": 403, "no key": 401, "over the rate": 429, "crm hangs": 504}
-        count = sum(send.outcome == statuses[kind] for send in sends
-                    if send.kind == kind or (kind == "wrong scope" and send.kind == "scope that comes and goes"))
-        more = sum(refusals[reason] for reason in reasons) - count
-        if not 0 <= more <= open_ended:
-            found.append(f"metrics: {count + more} refusals of {sorted(reasons)}, the clients saw {count}")
+        if not 0 <= more <= unsure + (strangers + UNREADABLE if code_class == "4xx" else 0):
+            found.append(f"metrics: {counted[code_class]} answers {code_class}, the clients saw {seen[code_class]} ({unsure} were cut)")
+    for key in kept & set(seen_by_key) - {"unknown"}:
+        more = answers[key, "2xx"] + answers[key, "1xx"] - seen_by_key[key]
+        if not 0 <= more <= unsure_by_key[key]:
+            found.append(f"metrics: key {key} has {more:+} answers 2xx beside the {seen_by_key[key]} that its clients saw")
+    for kind, (reason, status) in REASONS.items():
+        count = sum(send.kind == kind and send.outcome == status and send.key in kept | {"unknown"} for send in sends)
+        total = sum(value for (_, why), value in refusals.items() if why == reason)
+        if not 0 <= total - count <= unsure:
+            found.append(f"metrics: {total} refusals for the reason {reason}, the clients saw {count}")
     return found
 
 
-def unreadable(refusals: Counter, code_class: str) -> int:
-    """Refusals that are counted as a reason and are answered without an id."""
-    return refusals["ambiguous"] if code_class == "4xx" else 0
+#: Connections that `clients_cut` breaks in the middle of something are counted as refusals, and are in no ledger.
+UNREADABLE = 1000
 
 
 async def settled(gateway: Gateway, folder: Path) -> None:
@@ -165,7 +164,8 @@ async def settled(gateway: Gateway, folder: Path) -> None:
 
     def quiet() -> bool:
         page = gateway.ask("/metrics")
-        return "\nsidelock_in_flight 0\n" in page and "\nsidelock_connections 0\n" in page
+        return "\nsidelock_in_flight 0\n" in page and "\nsidelock_connections 0\n" in page \
+            and not families(page)["sidelock_upstream_connections"].get((("state", "idle"),))
 
     await until("the end of all requests", quiet)
     sizes = [-1]
