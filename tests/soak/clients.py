@@ -87,6 +87,7 @@ class Http1:
                 self.close()
             if not self.writer:
                 try:
+                    send.fresh = True
                     await self.connect()
                 except (OSError, asyncio.TimeoutError) as error:
                     send.outcome, send.fault = NO_CONNECTION, repr(error)
@@ -291,7 +292,9 @@ class Http2:
         send.start = time.monotonic()
         try:
             try:
+                opened = self.line
                 line = await self.open()
+                send.fresh = line is not opened
             except (OSError, asyncio.TimeoutError) as error:
                 send.outcome, send.fault = NO_CONNECTION, repr(error)
                 return None

@@ -73,6 +73,8 @@ class Send:
     start: float = 0.0
     end: float = 0.0
     whole: bool = False
+    #: Over a connection that was opened for it.
+    fresh: bool = False
     outcome: object = None
     request_id: str = ""
     #: What was wrong with an answer's content, in words.
@@ -154,8 +156,8 @@ def _judge_answer(send: Send, done: list, ledger: Ledger, sockets_held: bool, fo
     what, outcome = _what(send), send.outcome
     if outcome in (CUT, NOT_TAKEN):
         return
-    if outcome == NO_CONNECTION:
-        # A plain restart closes the port for a moment; sockets that are held or handed over never do.
+    if outcome == NO_CONNECTION or outcome == NO_ANSWER and send.fresh and not sockets_held:
+        # A plain restart closes the port for a moment, and who waits there is cut; sockets that are held or handed over stay.
         if sockets_held or not ledger.restarting.touch(send.start, send.end):
             found.lost.append(f"{what}: {outcome}")
         return
