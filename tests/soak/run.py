@@ -80,7 +80,6 @@ class Run:
         self.crm = Crm(folder, lie)
         self.gateway = Gateway(given.binary, folder, self.crm.port, held)
         self.world = World(self.gateway, self.crm, Ledger(), random.Random(given.seed), given.rate, kinds)
-        self.held = held
         self.watch = watch.Watch(self.gateway)
         self.found: list[str] = []
         self.tasks: list[asyncio.Task] = []
@@ -139,7 +138,7 @@ class Run:
         self.found += watch.compare_metrics(ledger.sends[self.mark:], *self.pages)
         self.lines = watch.read_log(self.folder)
         self.found += watch.compare_log(ledger, self.lines)
-        self.findings = judge(ledger, self.crm.executions(), self.held)
+        self.findings = judge(ledger, self.crm.executions(), not self.given.plain)
         self.check_rate()
         if "panicked" in self.gateway.log():
             self.found.append("the gateway panicked:\n" + self.gateway.log()[-2000:])
@@ -260,9 +259,9 @@ def main() -> int:
 
 
 async def whole(given: argparse.Namespace, folder: Path) -> int:
-    only_changes = given.restarts or given.upgrades
+    only_changes, only_upgrades = given.restarts or given.upgrades, given.upgrades and not given.restarts
     kinds = {kind: WEIGHTS[kind] for kind in STEADY} if only_changes else WEIGHTS
-    run, started = Run(given, folder, kinds, not given.plain), time.monotonic()
+    run, started = Run(given, folder, kinds, not given.plain and not only_upgrades), time.monotonic()
     try:
         faults = await (changes if only_changes else soak)(given, run)
     except Failed as failed:
