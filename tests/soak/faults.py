@@ -56,11 +56,14 @@ class Faults:
             first, deck = False, self.deck()
 
     async def make(self, fault) -> None:
+        begun = time.monotonic()
         try:
             await fault()
         except Failed as failed:
             raise Failed(f"{fault.__name__}: {failed}") from failed
         self.made[fault.__name__.replace("_", " ")] += 1
+        with (self.gateway.folder / "faults.log").open("a") as log:
+            log.write(f"{begun:.3f} to {time.monotonic():.3f} {fault.__name__}\n")
 
     # Keys
 
@@ -105,12 +108,13 @@ class Faults:
         await self.rotate("1h")
 
     async def rotate(self, overlap: str) -> None:
-        old = await self.some_key()
+        key_id = (await self.some_key()).id
         begun = time.monotonic()
-        key = await self.gateway.command("keys", "rotate", old.id, "--force", "--overlap", overlap)
-        # Whatever was still good from an earlier rotation of this key is over with the second; and with 0 all is.
-        for one in self.world.credentials:
-            if one.id == old.id and one.valid.now() and (overlap == "0" or one is not old):
+        key = await self.gateway.command("keys", "rotate", key_id, "--force", "--overlap", overlap)
+        # The newest secret becomes the old one, for as long as it overlaps; what was older still is over.
+        *older, newest = [one for one in self.world.credentials if one.id == key_id]
+        for one in [*older, newest] if overlap == "0" else older:
+            if one.valid.now():
                 self.over(one, begun)
         self.add(key.strip(), begun)
 

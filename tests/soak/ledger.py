@@ -149,7 +149,7 @@ def judge(ledger: Ledger, record: list[tuple[str, str, str]], sockets_held: bool
 
 
 def _what(send: Send) -> str:
-    return f"{send.ref} ({send.kind} over {send.wire}, {send.start:.3f} to {send.end:.3f})"
+    return f"{send.ref} ({send.kind} over {send.wire}, key {send.key}, {send.start:.3f} to {send.end:.3f})"
 
 
 def _judge_answer(send: Send, done: list, ledger: Ledger, sockets_held: bool, found: Findings) -> None:
