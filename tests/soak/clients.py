@@ -240,20 +240,18 @@ class Line:
             future.set_exception(NotTaken() if refused else BrokeOff(answer) if answer.status else ConnectionResetError())
 
     async def upload(self, stream: int, body: bytes) -> None:
-        while body:
-            self.window.clear()
-            try:
+        try:
+            while body and not self.ended:
+                self.window.clear()
                 room = min(self.peer.local_flow_control_window(stream), self.peer.max_outbound_frame_size)
-            except h2.exceptions.StreamClosedError:
-                return  # Answered before its end.
-            if room:
-                self.peer.send_data(stream, body[:room], end_stream=len(body) <= room)
-                self.flush()
-                body = body[room:]
-            else:
-                await self.window.wait()
-            if self.ended:
-                return
+                if room:
+                    self.peer.send_data(stream, body[:room], end_stream=len(body) <= room)
+                    self.flush()
+                    body = body[room:]
+                else:
+                    await self.window.wait()
+        except h2.exceptions.StreamClosedError:
+            pass  # Answered before its end.
 
 
 class NotTaken(Exception):
@@ -261,29 +259,31 @@ class NotTaken(Exception):
 
 
 class Http2:
-    """Requests side by side over one connection, which is opened anew once the other side said goodbye."""
+    """Requests side by side, over one connection for each key, since all of it ends with the key. It is opened anew once the
+    other side said goodbye."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port, self.tls = port, tls
         self.name = "http/2 tls" if tls else "h2c"
-        self.line: Line | None = None
+        self.lines: dict[str, Line] = {}
         self.opening = asyncio.Lock()
 
     def close(self) -> None:
-        if self.line:
-            self.line.writer.transport.abort()
-        self.line = None
+        for line in self.lines.values():
+            line.writer.transport.abort()
+        self.lines = {}
 
-    async def open(self) -> Line:
+    async def open(self, key: str) -> Line:
         async with self.opening:
-            if self.line and self.line.is_open and is_readable(self.line.writer):
+            line = self.lines.get(key)
+            if line and line.is_open and is_readable(line.writer):
                 await asyncio.sleep(0)  # What came is read first: it may be a goodbye.
                 await asyncio.sleep(0)
-            if not (self.line and self.line.is_open):
+            if not (line and line.is_open):
                 reader, writer = await asyncio.wait_for(asyncio.open_connection(
                     "127.0.0.1", self.port, ssl=self.tls, server_hostname="gate.example" if self.tls else None), PATIENCE)
-                self.line = Line(reader, writer)
-            return self.line
+                line = self.lines[key] = Line(reader, writer)
+            return line
 
     async def send(self, send: Send, request: Request, keep: bool = True, cut_after: int | None = None,
                    cut_answer: int | None = None) -> Answer | None:
@@ -292,8 +292,8 @@ class Http2:
         send.start = time.monotonic()
         try:
             try:
-                opened = self.line
-                line = await self.open()
+                opened = self.lines.get(send.key)
+                line = await self.open(send.key)
                 send.fresh = line is not opened
             except (OSError, asyncio.TimeoutError) as error:
                 send.outcome, send.fault = NO_CONNECTION, repr(error)

@@ -25,6 +25,10 @@ class Switch:
     def change(self, begun: float, done: float, value: object) -> None:
         self.changes.append((begun, done + IN_FORCE, value))
 
+    def told(self) -> str:
+        """Its changes, for people."""
+        return ", ".join(f"{value} from {begun:.3f} to {late:.3f} on" for begun, late, value in self.changes)
+
     def now(self) -> object:
         return self.changes[-1][2]
 
@@ -156,20 +160,20 @@ def _judge_answer(send: Send, done: list, ledger: Ledger, sockets_held: bool, fo
     what, outcome = _what(send), send.outcome
     if outcome in (CUT, NOT_TAKEN):
         return
-    if outcome == NO_CONNECTION or outcome == NO_ANSWER and send.fresh and not sockets_held:
+    if not sockets_held and (outcome == NO_CONNECTION or outcome == NO_ANSWER and send.fresh):
         # A plain restart closes the port for a moment, and who waits there is cut; sockets that are held or handed over stay.
-        if sockets_held or not ledger.restarting.touch(send.start, send.end):
-            found.lost.append(f"{what}: {outcome}")
-        return
+        if ledger.restarting.touch(send.start, send.end):
+            return
     if outcome == BROKEN_OFF:
         excused = ledger.crm_trouble.touch(send.start, send.end) or False in may_pass(send)
         if not excused:
             found.lost.append(f"{what}: {outcome}")
         return
-    if outcome in (NO_ANSWER, SILENT):
+    if outcome in (NO_ANSWER, NO_CONNECTION, SILENT):
         # Whoever's key ends while a request is under way is cut.
         if not (outcome == NO_ANSWER and may_pass(send) == {True, False}):
-            found.lost.append(f"{what}: {outcome}" + ("" if send.whole else ", before it was sent whole"))
+            found.lost.append(f"{what}: {outcome}" + ("" if send.whole else ", before it was sent whole")
+                              + "".join(f"; {switch.told()}" for switch, _ in send.switches))
         return
     if outcome not in expected(send, ledger):
         found.wrong.append(f"{what}: {outcome} instead of {sorted(expected(send, ledger))}")

@@ -99,9 +99,12 @@ class Run:
         return Faults(self.world, certificates)
 
     async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        pending = set(self.tasks)
+        while pending:
+            # More than once: `wait_for` can swallow a cancellation that comes with its result.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1)
         if self.gateway.pid and self.gateway.is_running(self.gateway.pid):
             await self.gateway.end()
         self.gateway.kill()
