@@ -239,9 +239,9 @@ class Line:
             refused = event.error_code == 7 and not answer.status  # REFUSED_STREAM: it was not looked at
             future.set_exception(NotTaken() if refused else BrokeOff(answer) if answer.status else ConnectionResetError())
 
-    async def upload(self, stream: int, body: bytes) -> None:
+    async def upload(self, stream: int, body: bytes, answered: asyncio.Future) -> None:
         try:
-            while body and not self.ended:
+            while body and not self.ended and not answered.done():
                 self.window.clear()
                 room = min(self.peer.local_flow_control_window(stream), self.peer.max_outbound_frame_size)
                 if room:
@@ -334,7 +334,7 @@ class Http2:
                 line.flush()
                 send.outcome = CUT
                 return None
-            await line.upload(stream, body)
+            await line.upload(stream, body, future)
             send.whole = True
             answer = await future
         finally:

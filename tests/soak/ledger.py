@@ -92,6 +92,9 @@ class Ledger:
         self.crm_trouble = Windows()
         self.restarting = Windows()
         self.wrong_otherwise: list[str] = []
+        #: WebSockets that ended before their time: when, whether their key was good, and how. Judged at the end: an edit is in
+        #: the ledger only once it is done.
+        self.cut_tunnels: list[tuple[Send, float, Switch, str]] = []
 
     def new(self, **more) -> Send:
         ref = f"r{next(self.numbers)}"
@@ -148,6 +151,11 @@ def judge(ledger: Ledger, record: list[tuple[str, str, str]], sockets_held: bool
         by_once[send.once] += len(done)
         _judge_answer(send, done, ledger, sockets_held, found)
         _judge_executions(send, done, found)
+    for send, at, valid, why in ledger.cut_tunnels:
+        excused = (ledger.restarting.touch(send.start, at) or ledger.crm_trouble.touch(send.start, at)
+                   or False in valid.within(send.start, at))
+        if not excused or "Timeout" in why:
+            found.wrong.append(f"{_what(send)}: a WebSocket was cut at {at:.3f}: {why}")
     found.doubled += [f"{once}: executed {count} times" for once, count in by_once.items() if count > 1]
     return found
 

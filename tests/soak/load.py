@@ -315,11 +315,7 @@ async def chat(world: World, one: Credential, send: Send, socket) -> None:
             await socket.send(message)
             heard = await asyncio.wait_for(socket.recv(), PATIENCE)
         except (ConnectionClosed, TimeoutError) as error:
-            now = time.monotonic()
-            excused = (False in one.valid.within(send.start, now) or world.ledger.restarting.touch(send.start, now)
-                       or world.ledger.crm_trouble.touch(send.start, now))
-            if not excused or isinstance(error, TimeoutError):
-                world.ledger.wrong_otherwise.append(f"{send.ref}: a WebSocket was cut at {now:.3f}: {error!r}")
+            world.ledger.cut_tunnels.append((send, time.monotonic(), one.valid, repr(error)))
             return
         if heard != message:
             world.ledger.wrong_otherwise.append(f"{send.ref}: a WebSocket heard {heard!r} instead of {message!r}")
