@@ -11,10 +11,12 @@ pub mod clock;
 pub mod denial;
 pub mod networks;
 pub mod secret;
+pub mod supervisor;
 
-// 1 to 2: the request, TLS (which reads the files that it is given), and who is calling
+// 1 to 2: what must go on, the request, TLS (which reads the files that it is given), and who is calling
 pub mod request_head;
 pub mod tls;
+pub mod vitals;
 
 pub mod client_addr;
 pub mod credential;

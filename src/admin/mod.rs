@@ -1,7 +1,9 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`; with the [`pass`], `/addresses` and `/bans`. Its own thread, so that it answers when everything else is busy.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`; with the [`pass`], `/addresses`, `/bans` and `/upgrade`. Its own thread, so that it answers when everything else is busy.
 
 mod addresses;
+mod leaving;
 pub mod pass;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +25,10 @@ use pingora_core::server::ShutdownWatch;
 
 use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
+use crate::vitals::Vitals;
+pub use leaving::OpenDoors;
 use pass::Pass;
+pub use upgrade::{UpgradeAsk, Upgrades};
 
 /// Whether the process takes new work.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +41,16 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` tells.
     pub readiness: Readiness,
+    /// What `/healthz` tells.
+    pub vitals: Vitals,
     /// Addresses with refused credentials, and bans.
     pub failures: Arc<Failures>,
     /// Who may see and change those.
     pub pass: Pass,
+    /// To whom a wish for an upgrade goes.
+    pub upgrades: Upgrades,
+    /// Connections that are open here.
+    pub doors: OpenDoors,
 }
 
 impl Readiness {
@@ -52,23 +63,22 @@ impl Readiness {
 #[async_trait]
 impl ServerApp for Admin {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _open = self.doors.open();
         let service = service_fn(|request| {
-            let answer = self.answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
+            let leaving = *shutdown.borrow();
+            async move {
+                let mut answer = self.respond(&request).await;
+                if leaving {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_secs(30))
             .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut shutdown = shutdown.clone();
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = async { drop(shutdown.wait_for(|over| *over).await) } => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
+        let ended = leaving::until_left(std::pin::pin!(connection), shutdown.clone()).await;
         if let Err(error) = ended {
             tracing::debug!(%error, "admin connection ended");
         }
@@ -77,6 +87,17 @@ impl ServerApp for Admin {
 }
 
 impl Admin {
+    async fn respond(&self, request: &Request<Incoming>) -> Response<Text> {
+        if request.uri().path() != "/upgrade" {
+            return self.answer(request);
+        }
+        if !self.pass.opens(request.headers()) {
+            return no_pass();
+        }
+        let (status, value) = self.upgrades.ask(request.method()).await;
+        private(status, &value)
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Text> {
         if matches!(request.uri().path(), "/addresses" | "/bans") {
             return self.guarded(request);
@@ -86,7 +107,7 @@ impl Admin {
         }
         match request.uri().path() {
             "/metrics" => self.metrics(),
-            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/healthz" => self.health(),
             "/readyz" if self.readiness.0.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n"),
             _ => text(StatusCode::NOT_FOUND, "/metrics, /healthz and /readyz are here\n"),
@@ -96,14 +117,16 @@ impl Admin {
     /// Addresses are personal data, and bans decide who is served: neither is for everyone who may scrape.
     fn guarded(&self, request: &Request<Incoming>) -> Response<Text> {
         if !self.pass.opens(request.headers()) {
-            return text(StatusCode::UNAUTHORIZED, "the pass is in admin.json in the state folder\n");
+            return no_pass();
         }
         let (status, value) = addresses::answer(&self.failures, request.method(), request.uri());
-        let mut response = Response::new(Text(Some(format!("{value}\n").into())));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        private(status, &value)
+    }
+
+    fn health(&self) -> Response<Text> {
+        let Some(name) = self.vitals.unwell() else { return text(StatusCode::OK, "ok\n") };
+        let mut response = Response::new(Text(Some(format!("unwell: {name} does not go on\n").into())));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response
     }
 
@@ -121,6 +144,20 @@ impl Admin {
             }
         }
     }
+}
+
+fn no_pass() -> Response<Text> {
+    text(StatusCode::UNAUTHORIZED, "the pass is in admin.json in the state folder\n")
+}
+
+/// JSON that is not for everyone.
+fn private(status: StatusCode, value: &serde_json::Value) -> Response<Text> {
+    let mut response = Response::new(Text(Some(format!("{value}\n").into())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Text> {

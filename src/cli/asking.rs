@@ -52,8 +52,21 @@ impl Process {
     /// # Errors
     /// The process does not answer, or refuses.
     pub(super) fn ask(&self, method: &str, target: &str) -> Result<Value, Failure> {
+        self.ask_patiently(method, target, PATIENCE)
+    }
+
+    /// Sends a request without a body, whose answer may take so long.
+    ///
+    /// # Errors
+    /// The process does not answer, or refuses.
+    pub(super) fn ask_patiently(
+        &self,
+        method: &str,
+        target: &str,
+        patience: Duration,
+    ) -> Result<Value, Failure> {
         let address = self.door.address;
-        let answer = exchange(&self.door, method, target)
+        let answer = exchange(&self.door, method, target, patience)
             .map_err(|error| Failure::Failed(format!("the process does not answer on {address}: {error}")))?;
         let broken = || Failure::Failed(format!("{address} is not this Sidelock's admin listener"));
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
@@ -66,9 +79,9 @@ impl Process {
     }
 }
 
-fn exchange(door: &Door, method: &str, target: &str) -> std::io::Result<String> {
+fn exchange(door: &Door, method: &str, target: &str, patience: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&door.address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", door.address);
     stream.write_all(head.as_bytes())?;

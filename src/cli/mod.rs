@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod telegram;
 mod terminal;
+mod upgrade;
 pub mod webhook;
 
 use std::io::{IsTerminal, Write};
@@ -55,6 +56,8 @@ enum Verb {
     Explain(Box<explain::Opts>),
     /// Make the running process look at its files now, and say what came of it
     Reload(reload::Opts),
+    /// Replace the running process by a new one, without losing a connection
+    Upgrade(upgrade::Opts),
     /// Make, list, change, rotate, revoke, import and prune keys
     Keys(Box<keys::Opts>),
     /// Show from where credentials were refused
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Verb::Run(opts) => run::run(&find(config), &opts),
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
+        Verb::Upgrade(opts) => upgrade::run(&find(config), &opts),
         Verb::Explain(opts) => explain::run(&find(config), &opts),
         Verb::Keys(opts) => keys::run(&find(config), *opts),
         Verb::Telegram(opts) => telegram::run(&find(config), &opts),

@@ -10,7 +10,7 @@ use super::{Failure, show, tally};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::load::load_still;
-use crate::server::Sidelock;
+use crate::server::{Origin, Sidelock};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,19 @@ pub(super) struct Opts {}
 pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
     start_log("info");
     let environment = Environment::Process;
+    let mut origin = Origin::find(&environment).map_err(|error| {
+        Failure::Failed(format!("not started: the sockets that were to be taken over: {error}"))
+    })?;
+    let prepared =
+        prepare(path, environment, &mut origin).inspect_err(|why| origin.give_up(&why.to_string()))?;
+    for address in &prepared.listening {
+        tracing::info!(%address, "listening");
+    }
+    tracing::info!(address = %prepared.admin, "metrics, health and readiness");
+    prepared.run().map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn prepare(path: &Path, environment: Environment, origin: &mut Origin) -> Result<Sidelock, Failure> {
     let (mut loading, fingerprint) = load_still(path, &environment, &[]);
     show(&loading);
     let Some(loaded) = loading.loaded.take() else {
@@ -31,15 +44,9 @@ pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
         crm = %loaded.config.upstream.place(),
         "loaded"
     );
-    let prepared =
-        Sidelock::prepare(path, environment, loaded, (fingerprint, loading.files(&[])), &Clock::system())
-            .map_err(|error| Failure::Failed(format!("not started: {error}")))?;
-    for address in &prepared.listening {
-        tracing::info!(%address, "listening");
-    }
-    tracing::info!(address = %prepared.admin, "metrics, health and readiness");
-    prepared.run();
-    Ok(())
+    let seen = (fingerprint, loading.files(&[]));
+    Sidelock::prepare(path, environment, loaded, seen, origin, &Clock::system())
+        .map_err(|error| Failure::Failed(format!("not started: {error}")))
 }
 
 /// Starts the diagnostics log on stderr. `SIDELOCK_LOG` sets levels, as in `info,pingora_core=debug`.

@@ -34,6 +34,8 @@ pub struct Timeouts {
     pub drain: Duration,
     /// `drain_accept`: from SIGTERM to closing the listeners, so that load balancers notice first; default 5 s.
     pub drain_accept: Duration,
+    /// `upgrade`: from the start of the new process to its first connection; default 60 s.
+    pub upgrade: Duration,
 }
 
 impl Timeouts {
@@ -64,6 +66,7 @@ impl Timeouts {
             stream_idle: span("stream_idle", secs(3600)),
             drain: span("drain", secs(28)),
             drain_accept: span("drain_accept", secs(5)),
+            upgrade: span("upgrade", secs(60)),
         };
         section.finish();
         timeouts

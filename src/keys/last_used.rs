@@ -61,7 +61,11 @@ impl Uses {
 impl LastUsed {
     /// What is kept in the state folder. Lines that cannot be read are passed over: it is a help, not a record.
     pub fn read(state_dir: &Path) -> Self {
-        let text = std::fs::read_to_string(state_dir.join(FILE)).unwrap_or_default();
+        Self::of_text(&std::fs::read_to_string(state_dir.join(FILE)).unwrap_or_default())
+    }
+
+    /// What the text of a file says.
+    pub fn of_text(text: &str) -> Self {
         Self { by_id: text.lines().filter_map(line).collect() }
     }
 

@@ -111,6 +111,25 @@ impl Origins {
         self.last.set(ip, hour);
     }
 
+    /// Adds what another process saw meanwhile; nothing of it is news.
+    pub fn learn(&self, other: &Seen) {
+        let mut seen = self.seen.lock();
+        for network in &other.networks {
+            match seen.networks.iter_mut().find(|known| known.network == network.network) {
+                Some(known) => {
+                    (known.first, known.last) =
+                        (known.first.min(network.first), known.last.max(network.last));
+                }
+                None => seen.push(*network),
+            }
+        }
+        for address in &other.addresses {
+            if seen.addresses.len() < MOST_ADDRESSES && seen.addresses.iter().all(|it| it.ip != address.ip) {
+                seen.addresses.push(*address);
+            }
+        }
+    }
+
     /// What is remembered.
     pub fn seen(&self) -> Seen {
         self.seen.lock().clone()

@@ -25,7 +25,12 @@ impl KnownOrigins {
     /// What is kept in the state folder. Lines and entries that cannot be read are passed over.
     pub fn read(state_dir: &Path) -> Self {
         let bytes = std::fs::read(state_dir.join(FILE)).unwrap_or_default();
-        Self { by_id: String::from_utf8_lossy(&bytes).lines().filter_map(line).collect() }
+        Self::of_text(&String::from_utf8_lossy(&bytes))
+    }
+
+    /// What the text of a file says.
+    pub fn of_text(text: &str) -> Self {
+        Self { by_id: text.lines().filter_map(line).collect() }
     }
 
     /// From what is known already.

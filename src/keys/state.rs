@@ -128,6 +128,23 @@ impl KeyStates {
         KnownOrigins::of_known(self.by_id.iter().map(seen))
     }
 
+    /// Adds the uses that another process saw after this one read what was known before.
+    pub fn learn_uses(&self, later: &LastUsed) {
+        for entry in &self.by_id {
+            let (uses, known_before) = (later.of(entry.key()), self.before.0.of(entry.key()));
+            entry.value().learn(uses, known_before);
+        }
+    }
+
+    /// Adds from where another process saw keys used.
+    pub fn learn_origins(&self, later: &KnownOrigins) {
+        for entry in &self.by_id {
+            if let Some(seen) = later.of(entry.key()) {
+                entry.value().origins.learn(seen);
+            }
+        }
+    }
+
     /// The state of `id`, made if it is new; a changed rate takes effect at once, with a full bucket.
     pub fn of(&self, id: &KeyId, rate: Rate) -> Arc<KeyState> {
         let state = self.by_id.entry(id.clone()).or_insert_with(|| Arc::new(self.new_state(id, rate)));
@@ -181,6 +198,27 @@ impl KeyState {
             origins: Origins::default(),
             first_use: ArcSwapOption::empty(),
             previous: ArcSwapOption::empty(),
+        }
+    }
+
+    fn learn(&self, later: Uses, before: Uses) {
+        if let Some(any) = later.any {
+            self.last_used_millis.fetch_max(any.unix_millis(), Ordering::Relaxed);
+        }
+        if let (Some((digest, at)), Some(first)) = (later.first, self.first_use.load_full())
+            && first.digest == digest
+        {
+            first.note(at);
+        }
+        if let (Some(later), Some(previous)) = (later.previous, self.previous.load_full())
+            && previous.digest == later.digest
+        {
+            let counted = before.of_previous(&later.digest).map_or(0, |before| before.count);
+            let mut known = previous.known.lock();
+            known.0 += later.count.saturating_sub(counted);
+            if known.1.is_none_or(|last| last < later.last) {
+                (known.1, known.2) = (Some(later.last), later.from);
+            }
         }
     }
 

@@ -111,16 +111,23 @@ impl Bans {
         let lasts = lasts.min(LONGEST);
         let ban = Ban { until: monotonic.after(lasts), since: wall, ends: wall.after(lasts), cause };
         let mut list = self.list.write();
-        list.remove(group);
         list.end(monotonic);
-        while list.by_group.len() >= self.most {
-            list.end_first();
-        }
-        list.by_group.insert(group, ban);
-        list.by_end.insert((ban.until, group));
+        list.put(group, ban, self.most);
         self.total.fetch_add(1, Ordering::Relaxed);
         self.count.store(list.by_group.len(), Ordering::Relaxed);
         ban
+    }
+
+    /// Takes a ban from another process, unless it is over or the address has a longer one.
+    pub fn carry_over(&self, group: AddrGroup, (since, ends): (WallTime, WallTime), cause: Cause) {
+        let Now { monotonic, wall } = self.clock.now();
+        let until = monotonic.after(ends.since(wall).min(LONGEST));
+        let mut list = self.list.write();
+        let is_longer = list.by_group.get(&group).is_none_or(|ban| ban.until < until);
+        if until > monotonic && is_longer {
+            list.put(group, Ban { until, since, ends, cause }, self.most);
+            self.count.store(list.by_group.len(), Ordering::Relaxed);
+        }
     }
 
     /// Ends a ban; false if there was none.
@@ -167,6 +174,16 @@ impl Bans {
 }
 
 impl List {
+    /// In place of one that the address may have, and of those that end first if there are too many.
+    fn put(&mut self, group: AddrGroup, ban: Ban, most: usize) {
+        self.remove(group);
+        while self.by_group.len() >= most {
+            self.end_first();
+        }
+        self.by_group.insert(group, ban);
+        self.by_end.insert((ban.until, group));
+    }
+
     fn remove(&mut self, group: AddrGroup) -> bool {
         let ban = self.by_group.remove(&group);
         ban.is_some_and(|ban| self.by_end.remove(&(ban.until, group)))

@@ -1,7 +1,7 @@
 //! Which deliveries of a webhook were seen, so that none is acted on twice.
 //!
 //! A delivery is claimed while it is under way, and remembered once the CRM took it: one that failed may come again. The
-//! memory is the process's: after a restart only a sender's time stamps tell an old delivery.
+//! memory is the process's, and goes over at an upgrade: after a restart only a sender's time stamps tell an old delivery.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ struct Memory {
     known: HashMap<ReplayKey, Known>,
     /// Those that are done, oldest first.
     done: VecDeque<ReplayKey>,
+    /// How many were done so far.
+    count: u64,
 }
 
 /// What is known of a delivery that comes again.
@@ -55,6 +57,32 @@ impl Deliveries {
         Ok(Claim { deliveries: Arc::clone(self), key: Some(key) })
     }
 
+    /// What another process saw done.
+    pub fn remember(self: &Arc<Self>, key: ReplayKey) {
+        let mut memory = self.0.lock();
+        if memory.known.get(&key) != Some(&Known::Done) {
+            memory.done(key);
+        }
+    }
+
+    /// Those that were done after the first `so_far`, the oldest first, and how many that makes in all.
+    pub fn done_since(&self, so_far: u64) -> (Vec<ReplayKey>, u64) {
+        let memory = self.0.lock();
+        let new = usize::try_from(memory.count.saturating_sub(so_far)).unwrap_or(usize::MAX);
+        let old = memory.done.len().saturating_sub(new);
+        (memory.done.iter().skip(old).copied().collect(), memory.count)
+    }
+
+    /// Those that are not answered yet.
+    pub fn under_way(&self) -> Vec<ReplayKey> {
+        let memory = self.0.lock();
+        if memory.known.len() == memory.done.len() {
+            return Vec::new();
+        }
+        let under_way = memory.known.iter().filter(|(_, known)| **known == Known::UnderWay);
+        under_way.map(|(key, _)| *key).collect()
+    }
+
     /// Number of deliveries that are remembered or under way.
     pub fn len(&self) -> usize {
         self.0.lock().known.len()
@@ -70,13 +98,19 @@ impl Claim {
     /// The CRM took it: from now on an equal one is a duplicate.
     pub fn done(mut self) {
         let Some(key) = self.key.take() else { return };
-        let mut memory = self.deliveries.0.lock();
-        memory.known.insert(key, Known::Done);
-        memory.done.push_back(key);
-        if memory.done.len() > MOST_REMEMBERED
-            && let Some(oldest) = memory.done.pop_front()
+        self.deliveries.0.lock().done(key);
+    }
+}
+
+impl Memory {
+    fn done(&mut self, key: ReplayKey) {
+        self.known.insert(key, Known::Done);
+        self.done.push_back(key);
+        self.count += 1;
+        if self.done.len() > MOST_REMEMBERED
+            && let Some(oldest) = self.done.pop_front()
         {
-            memory.known.remove(&oldest);
+            self.known.remove(&oldest);
         }
     }
 }

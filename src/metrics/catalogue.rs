@@ -237,6 +237,7 @@ families! {
         .by(&["listener", "name"]).since("the listener is loaded, if it has TLS");
     LOG_LINES_DROPPED = counter("sidelock_log_lines_dropped_total",
         "Access log lines dropped because the queue was full.");
+    PANICS = counter("sidelock_panics_total", "Panics: each ended one task, and the process went on.");
     BUILD_INFO = gauge("sidelock_build_info", Flag, "1, with the version as a label.").by(&["version"]);
 
     // The process, under the names that Prometheus has for every program

@@ -74,6 +74,8 @@ pub struct Metrics {
     pub connections_shed: IntCounter,
     /// Access log lines dropped because the queue was full.
     pub log_lines_dropped: IntCounter,
+    /// Panics, whatever they ended.
+    pub panics: IntCounter,
 }
 
 /// A reload as it ended.
@@ -115,6 +117,7 @@ impl Metrics {
             connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
             connections_shed: IntCounter::with_opts(opts(&catalogue::CONNECTIONS_SHED))?,
             log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
+            panics: IntCounter::with_opts(opts(&catalogue::PANICS))?,
             by_key,
             by_webhook: ByWebhook::new()?,
             wire: Wire::new(&registry)?,
@@ -130,7 +133,7 @@ impl Metrics {
         failures: Arc<Failures>,
         address_labels: AddressLabels,
     ) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 15] = [
+        let own: [Box<dyn Collector>; 16] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
             Box::new(self.overhead.clone()),
@@ -145,6 +148,7 @@ impl Metrics {
             Box::new(self.connections.clone()),
             Box::new(self.connections_shed.clone()),
             Box::new(self.log_lines_dropped.clone()),
+            Box::new(self.panics.clone()),
             Box::new(self.by_key.clone()),
         ];
         own.into_iter().try_for_each(|collector| self.registry.register(collector))?;

@@ -52,6 +52,11 @@ impl Pace {
         self.deadline.store(BUSY, Ordering::Relaxed);
     }
 
+    /// True from the end of a head to the end of its answer.
+    pub fn is_busy(&self) -> bool {
+        self.deadline.load(Ordering::Relaxed) == BUSY
+    }
+
     /// An answer was complete at `now`; the next head may take its time to begin.
     pub fn idle(&self, now: Moment) {
         let elapsed = now.since(self.origin);

@@ -132,10 +132,11 @@ where
     let pace = Pace::new(&proxy.clock, timeouts.request_head, timeouts.keep_alive);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&pace), timeouts.client_write_idle));
     let service = {
-        let proxy = Arc::clone(&proxy);
+        let (proxy, pace) = (Arc::clone(&proxy), Arc::clone(&pace));
         service_fn(move |request: http::Request<hyper::body::Incoming>| {
             pace.busy(!request.body().is_end_stream());
-            exchange::run(&proxy, &peer, Some(Arc::clone(&pace)), request)
+            let reply = exchange::run(&proxy, &peer, Some(Arc::clone(&pace)), request);
+            if matches!(proxy.draining.has_changed(), Ok(false)) { reply } else { reply.last() }
         })
     };
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -151,7 +152,10 @@ where
     let mut connection = std::pin::pin!(connection);
     let ended = match until(connection.as_mut(), &end_of_life.lifeline, Some(&proxy.draining)).await {
         Until::Draining => {
-            connection.as_mut().graceful_shutdown();
+            // Told to end now, hyper would close a connection whose request is on its way. The next answer will say that it is the last.
+            if pace.is_busy() {
+                connection.as_mut().graceful_shutdown();
+            }
             until(connection, &end_of_life.lifeline, None).await
         }
         ended @ (Until::Ended(_) | Until::Cut) => ended,

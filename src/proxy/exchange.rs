@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -37,6 +37,15 @@ pub enum Reply {
     Now(Option<Response<Answer>>),
     /// When it comes.
     Later(Pin<Box<dyn Future<Output = Response<Answer>> + Send>>),
+    /// One of these, the last one of its connection, which says so.
+    Last(Box<Self>),
+}
+
+impl Reply {
+    /// The connection ends with it.
+    pub fn last(self) -> Self {
+        Self::Last(Box::new(self))
+    }
 }
 
 impl Future for Reply {
@@ -46,6 +55,12 @@ impl Future for Reply {
         match &mut *self {
             Self::Now(answer) => answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer))),
             Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
+            Self::Last(answer) => Pin::new(&mut **answer).poll(cx).map_ok(|mut answer| {
+                if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
+            }),
         }
     }
 }

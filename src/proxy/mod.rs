@@ -91,6 +91,8 @@ pub struct Proxy {
     pub room: Arc<Room>,
     /// True from the moment that connections should end.
     pub draining: watch::Receiver<bool>,
+    /// `WebSocket`s end now.
+    pub hang_up: watch::Receiver<bool>,
     /// Random start of request ids.
     pub id_seed: u64,
     /// Number of the next request.

@@ -103,10 +103,10 @@ impl Handshake {
             if let (Ok(client), Ok(crm)) = (self.client.await, crm.await) {
                 let moved = Arc::new(Moved::default());
                 record.set_tunnelled(Arc::clone(&moved));
-                let mut draining = record.proxy().draining.clone();
+                let mut hang_up = record.proxy().hang_up.clone();
                 record.ending = tokio::select! {
                     () = pass(client, crm, &moved, idle) => Ending::Complete,
-                    () = async { drop(draining.wait_for(|draining| *draining).await) } => Ending::Drained,
+                    () = async { drop(hang_up.wait_for(|hang_up| *hang_up).await) } => Ending::Drained,
                     () = poll_fn(|cx| record.lifeline().poll_cut(cx)) => Ending::KeyOver,
                 };
             }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +22,7 @@ pub struct Keeper {
     last_used: Arc<Kept>,
     origins: Arc<Kept>,
     pace: Arc<Seldom>,
+    is_retired: Arc<AtomicBool>,
 }
 
 /// A file, and what was written into it last.
@@ -39,6 +41,7 @@ impl Keeper {
             last_used: kept(last_used::FILE),
             origins: kept(origins_file::FILE),
             pace: Arc::default(),
+            is_retired: Arc::default(),
         }
     }
 
@@ -49,8 +52,21 @@ impl Keeper {
         }
     }
 
+    /// Another process has the state folder: from now on nothing is written there.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// True after [`Self::retire`].
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Relaxed)
+    }
+
     /// Writes what changed.
     pub fn keep(&self) {
+        if self.is_retired() {
+            return;
+        }
         self.last_used.keep(|| self.states.last_used().text());
         self.origins.keep(|| self.states.origins().text());
     }

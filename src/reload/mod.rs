@@ -32,7 +32,7 @@ use crate::metrics::Reload;
 use crate::proxy::Live;
 use keeper::Keeper;
 use watching::{Watching, watched};
-pub use workshop::Workshop;
+pub use workshop::{Memories, MemoryName, Workshop};
 
 /// The content is looked at this often, whatever was heard.
 const POLL: Duration = Duration::from_secs(2);
@@ -209,7 +209,9 @@ impl Reloader {
                     tracing::warn!(gone, "keys are no longer in the file: they are revoked");
                 }
                 // A confirmation is good for one removal; usually there is none.
-                drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
+                if !self.keeper.is_retired() {
+                    drop(std::fs::remove_file(progress.started_with.server.state_dir.join(CONFIRM_DROP)));
+                }
                 progress.in_force = Some(fingerprint);
                 progress.unsettled = None;
                 progress.keys = keys.keys;
@@ -230,6 +232,10 @@ impl Reloader {
             Look::Accepted => tracing::info!(keys, "reloaded"),
             Look::Restored => tracing::info!(keys, "the content in force is back on disk"),
             Look::Same | Look::Unsettled => {}
+        }
+        // Whoever asks wants to know of the process that took over.
+        if self.keeper.is_retired() {
+            return look;
         }
         let reason = if let Look::Refused(why) = &look { Some(why.as_str()) } else { None };
         let told = serde_json::json!({
@@ -325,6 +331,7 @@ impl BackgroundService for Reloader {
             let insist = tokio::select! {
                 _ = shutdown.changed() => return,
                 _ = hangup.recv() => {
+                    self.workshop.supervisor.reloading();
                     self.workshop.access_log.reopen();
                     true
                 }
@@ -340,6 +347,9 @@ impl BackgroundService for Reloader {
             if self.look(insist).await == Look::Unsettled {
                 tokio::time::sleep(SETTLE).await;
                 self.look(insist).await;
+            }
+            if insist {
+                self.workshop.supervisor.ready();
             }
         }
     }

@@ -23,11 +23,15 @@ use crate::proxy::front::in_order;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::upstream::Upstream;
 use crate::request_head::fields::{ListedNames, WantedNames};
+use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 
 /// What a webhook's memory of deliveries is kept by: its name, and its bot, because another bot numbers its updates anew.
-pub(super) type MemoryName = (Box<str>, Option<Box<str>>);
+pub type MemoryName = (Box<str>, Option<Box<str>>);
+
+/// What webhooks remember.
+pub type Memories = DashMap<MemoryName, Arc<Deliveries>>;
 
 /// What snapshots are made with.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ pub struct Workshop {
     /// What open connections carry.
     pub lifelines: Arc<Lifelines>,
     /// Which deliveries each webhook has seen.
-    pub seen: DashMap<MemoryName, Arc<Deliveries>>,
+    pub seen: Arc<Memories>,
     /// Whose updates were seen.
     pub senders: Arc<Memory>,
     /// What was bound at the start.
@@ -48,6 +52,8 @@ pub struct Workshop {
     pub telegram: Arc<Watch>,
     /// The access log, whose file is opened again on SIGHUP.
     pub access_log: AccessLog,
+    /// Whoever wants to know of reloads.
+    pub supervisor: Supervisor,
     /// The time.
     pub clock: Clock,
 }
@@ -65,9 +71,10 @@ impl Workshop {
             access_log: AccessLog::off(metrics.log_lines_dropped.clone()),
             telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
             metrics,
-            seen: DashMap::new(),
+            seen: Arc::default(),
             senders: Arc::default(),
             places: Vec::new(),
+            supervisor: Supervisor::default(),
             clock: clock.clone(),
         })
     }

@@ -1,6 +1,7 @@
 //! Sockets that are bound before pingora starts, and pingora's service on them.
 
 use std::fs::Permissions;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{IntoRawFd, RawFd};
@@ -13,10 +14,15 @@ use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening::Service;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::sync::mpsc;
 
 use super::StartError;
+use super::handover::words::{At, Owner, Role, Spot};
+use super::inherited::Inherited;
+use super::pulse;
 use crate::config::Place;
 use crate::proxy::front;
+use crate::vitals::Vitals;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -26,19 +32,49 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Bound {
     /// With the true port where 0 was asked for.
     pub(super) place: Place,
+    role: Role,
+    owner: Owner,
+    /// As the configuration names it.
+    asked: At,
     descriptor: RawFd,
 }
 
 impl Bound {
-    pub(super) fn bind(place: &Place) -> Result<Self, StartError> {
-        let bound = match place {
-            Place::Address(address) => Self::at_address(*address),
-            Place::Socket { path, mode } => Self::at_path(path, *mode),
+    /// Takes a socket that was opened before, or opens one.
+    pub(super) fn bind(place: &Place, role: Role, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let asked = At::from(place);
+        let mut owner = Owner::Us;
+        let opened = match (inherited.take(place, role), place) {
+            (Some(given), Place::Address(address)) => {
+                owner = given.spot.owner;
+                let bound = if let At::Address(bound) = given.spot.bound { bound } else { *address };
+                Ok((Place::Address(bound), given.descriptor))
+            }
+            (Some(given), Place::Socket { .. }) => {
+                owner = given.spot.owner;
+                Ok((place.clone(), given.descriptor))
+            }
+            (None, Place::Address(address)) => Self::at_address(*address),
+            (None, Place::Socket { path, mode }) => Self::at_path(path, *mode),
         };
-        bound.map_err(|error| StartError::Listen(place.clone(), error))
+        let (place, descriptor) = opened.map_err(|error| StartError::Listen(place.clone(), error))?;
+        Ok(Self { place, role, owner, asked, descriptor })
     }
 
-    fn at_address(address: SocketAddr) -> io::Result<Self> {
+    /// For the process that takes over: where it listens, and the socket, which is open until the service stops accepting.
+    pub(super) fn handed(&self) -> (Spot, RawFd) {
+        (
+            Spot {
+                role: self.role,
+                owner: self.owner,
+                asked: self.asked.clone(),
+                bound: At::from(&self.place),
+            },
+            self.descriptor,
+        )
+    }
+
+    fn at_address(address: SocketAddr) -> io::Result<(Place, RawFd)> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -47,10 +83,10 @@ impl Bound {
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         let place = Place::Address(listener.local_addr()?);
-        Ok(Self { place, descriptor: listener.into_raw_fd() })
+        Ok((place, listener.into_raw_fd()))
     }
 
-    fn at_path(path: &Path, mode: u32) -> io::Result<Self> {
+    fn at_path(path: &Path, mode: u32) -> io::Result<(Place, RawFd)> {
         remove_stale(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -59,7 +95,7 @@ impl Bound {
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
         socket.listen(BACKLOG)?;
         let place = Place::Socket { path: path.to_owned(), mode };
-        Ok(Self { place, descriptor: socket.into_raw_fd() })
+        Ok((place, socket.into_raw_fd()))
     }
 
     /// Where connections by it are told from others.
@@ -70,9 +106,9 @@ impl Bound {
         }
     }
 
-    /// The socket file, to be removed at the end.
+    /// The socket file, to be removed at the end, unless it is somebody else's.
     pub(super) fn file(&self) -> Option<SocketFile> {
-        let Place::Socket { path, .. } = &self.place else { return None };
+        let (Place::Socket { path, .. }, Owner::Us) = (&self.place, self.owner) else { return None };
         Some(SocketFile { path: path.clone(), inode: std::fs::symlink_metadata(path).ok()?.ino() })
     }
 
@@ -130,8 +166,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 pub(super) struct Listening<A> {
     service: Service<A>,
     sockets: Vec<Bound>,
-    /// When to stop accepting; `None` for as long as the process lives.
-    draining: Option<ShutdownWatch>,
+    /// When to stop accepting.
+    draining: ShutdownWatch,
+    /// Told once, when it accepts; dropped without a word if it never will.
+    up: Option<mpsc::Sender<()>>,
+    /// Where each of so many threads is heard of.
+    pulse: Option<(Vitals, usize)>,
     threads: Option<usize>,
 }
 
@@ -140,7 +180,8 @@ impl<A> Listening<A> {
         name: &str,
         app: A,
         sockets: Vec<Bound>,
-        draining: Option<ShutdownWatch>,
+        draining: ShutdownWatch,
+        up: mpsc::Sender<()>,
         threads: Option<usize>,
     ) -> Self {
         let mut service = Service::new(name.to_owned(), app);
@@ -148,7 +189,12 @@ impl<A> Listening<A> {
             // hyper has its own buffers.
             service.add_listener(bound.config().l4_buffer(L4BufferSettings::unbuffered()));
         }
-        Self { service, sockets, draining, threads }
+        Self { service, sockets, draining, up: Some(up), pulse: None, threads }
+    }
+
+    /// With a beat on each of its threads.
+    pub(super) fn with_pulse(self, vitals: Vitals, threads: usize) -> Self {
+        Self { pulse: Some((vitals, threads)), ..self }
     }
 }
 
@@ -157,7 +203,7 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
-        shutdown: ShutdownWatch,
+        _shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
         if let Some(table) = &fds {
@@ -166,9 +212,27 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
                 table.add(bound.name(), bound.descriptor);
             }
         }
-        let draining = self.draining.clone().unwrap_or(shutdown);
-        pingora_core::services::Service::start_service(&mut self.service, fds, draining, listeners_per_fd)
-            .await;
+        if let Some((vitals, threads)) = self.pulse.take() {
+            pulse::start(&vitals, threads).await;
+        }
+        let (mut up, draining) = (self.up.take(), self.draining.clone());
+        let service = pingora_core::services::Service::start_service(
+            &mut self.service,
+            fds,
+            draining,
+            listeners_per_fd,
+        );
+        let mut service = std::pin::pin!(service);
+        // It opens its listeners when it is polled for the first time, and waits from then on.
+        poll_fn(|cx| {
+            let polled = service.as_mut().poll(cx);
+            if let Some(up) = up.take().filter(|_| polled.is_pending()) {
+                // There is room for a word of each service.
+                let _ = up.try_send(());
+            }
+            polled
+        })
+        .await;
     }
 
     fn name(&self) -> &str {

@@ -2,8 +2,17 @@
 //!
 //! Sockets are bound before pingora starts, so that a port in use is an error with a name and port 0 tells its number.
 
+mod activation;
+mod handover;
+mod inherited;
 mod listening;
+mod origin;
+mod panics;
+mod pulse;
+mod signs;
+mod sockets;
 mod stop;
+mod supervised;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,11 +24,11 @@ use arc_swap::ArcSwap;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::GenBackgroundService;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access_log;
-use crate::admin::pass::{self, Door, Pass};
-use crate::admin::{Admin, Readiness};
+use crate::admin::pass::Door;
+use crate::admin::{Admin, Upgrades};
 use crate::clock::{Clock, Seldom};
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded};
@@ -29,17 +38,24 @@ use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::connection::{Accept, Connections};
+use crate::proxy::connection::Connections;
 use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::{Live, Proxy};
 use crate::reload::keeper::Keeper;
-use crate::reload::{Reloader, Workshop, write_whole};
+use crate::reload::{Reloader, Workshop};
+use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
-use listening::{Bound, Listening, SocketFile};
-use stop::Stop;
+use crate::vitals::Vitals;
+use handover::estate::Estate;
+use listening::{Bound, SocketFile};
+pub use origin::Origin;
+use signs::Signs;
+use sockets::{SERVICES, Sockets};
+use stop::{Beginning, Fate, Stop, Switches};
+use supervised::Supervised;
 
 /// The file in the state folder with the process id.
 pub const PID: &str = "sidelock.pid";
@@ -49,9 +65,8 @@ pub struct Sidelock {
     server: Server,
     writer: access_log::Writer,
     stop: Stop,
-    pid_file: PathBuf,
-    /// For commands that ask the admin listener.
-    door: (PathBuf, Door),
+    signs: Signs,
+    fate: Fate,
     keeper: Keeper,
     socket_files: Vec<SocketFile>,
     /// Where clients connect.
@@ -81,10 +96,13 @@ pub enum StartError {
     /// Two metrics have one name.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// A listener failed after it was bound; the log says why.
+    #[error("a listener could not be opened; see the log")]
+    Broken,
 }
 
 impl Sidelock {
-    /// Binds, opens and wires everything.
+    /// Binds, opens and wires everything. With a predecessor, waits until that says to go on.
     ///
     /// # Errors
     /// [`StartError`].
@@ -93,6 +111,7 @@ impl Sidelock {
         environment: Environment,
         loaded: Loaded,
         seen: (Fingerprint, Vec<PathBuf>),
+        origin: &mut Origin,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         // Taken apart with every name, so that a new section cannot be forgotten; the snapshot takes the rest.
@@ -112,72 +131,69 @@ impl Sidelock {
             ban: _,
         } = &loaded.config;
         state_dir(&server.state_dir)?;
-        let sockets =
-            listeners.iter().map(|listener| Bound::bind(&listener.place)).collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = Bound::bind(&Place::Address(server.admin))?;
-        let listening = sockets.iter().map(|bound| bound.place.clone()).collect();
-        let socket_files = sockets.iter().filter_map(Bound::file).collect();
-        let admin = admin_socket.place.clone();
-        let fronts = Fronts::new(sockets.iter().map(Bound::front).collect());
-
-        let parts = Parts::make(&loaded, server, &access_log.0, clock)?;
-        let (drain, draining) = watch::channel(false);
-        let readiness = Readiness::default();
-        let metrics = Arc::clone(&parts.metrics);
-        let stop = Stop { readiness: readiness.clone(), drain, metrics, timeouts: *timeouts };
-        let proxy = parts.proxy(*limits, fronts, draining.clone(), clock)?;
-        let pass = Pass::generate().map_err(|_| StartError::NoRandomness)?;
-        let door = Door::new(bound_admin(&admin, server.admin), pass.clone());
-        let admin_app =
-            Admin { metrics: parts.metrics, readiness, failures: Arc::clone(&parts.failures), pass };
+        let sockets = Sockets::open(server, listeners, origin)?;
+        let told = origin.wait_for_go();
+        let parts = Parts::make(&loaded, server, &access_log.0, &environment, clock)?;
+        let vitals = parts.vitals.clone();
+        let estate = parts.estate();
+        let held = estate.learn_all(told);
+        let switches = Switches::default();
+        // The sockets are in use: whoever asks, either process may hear it first.
+        switches.readiness.set(origin.predecessor.is_some());
+        let (upgrades, asks) = Upgrades::new();
+        let (up, ups) = mpsc::channel(SERVICES);
+        let pass = origin.pass(&server.state_dir).map_err(|_| StartError::NoRandomness)?;
+        let door = Door::new(bound_admin(&sockets.admin.place, server.admin), pass.clone());
+        let signs = Signs::new(&server.state_dir, door);
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
-        let reloader = Reloader::new(
-            path.to_owned(),
-            environment,
-            parts.live,
-            parts.workshop,
-            &loaded,
-            seen,
-            keeper.clone(),
-        );
+        let predecessor = origin.predecessor.take().zip(Some(held));
+        let stop = Stop {
+            switches: switches.clone(),
+            metrics: Arc::clone(&parts.metrics),
+            supervisor: parts.workshop.supervisor.clone(),
+            vitals: vitals.clone(),
+            timeouts: *timeouts,
+            signs: signs.clone(),
+            keeper: keeper.clone(),
+            telegram: Arc::clone(&parts.telegram),
+            giver: sockets.giver(origin, timeouts),
+            estate,
+            beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
+        };
+        let proxy = parts.proxy(*limits, sockets.fronts(), switches.for_clients(), clock)?;
+        let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
+        let failures = Arc::clone(&parts.failures);
+        let metrics = parts.metrics;
+        let admin = Admin { metrics, readiness, vitals: vitals.clone(), failures, pass, upgrades, doors };
+        let (live, workshop) = (parts.live, parts.workshop);
+        let reloader =
+            Reloader::new(path.to_owned(), environment, live, workshop, &loaded, seen, keeper.clone());
 
+        let socket_files = sockets.clients.iter().filter_map(Bound::file).collect();
+        let (listening, admin_place) = sockets.places();
         let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(server));
-        pingora.add_service(Listening::new("proxy", Accept(Arc::new(proxy)), sockets, Some(draining), None));
-        pingora.add_service(Listening::new("admin", admin_app, vec![admin_socket], None, Some(1)));
-        pingora.add_service(GenBackgroundService::new("reload".to_owned(), Arc::new(reloader)));
-        pingora.add_service(GenBackgroundService::new("telegram".to_owned(), parts.telegram));
-        let [door_file, pid_file] = [pass::FILE, PID].map(|name| server.state_dir.join(name));
-        Ok(Self {
-            server: pingora,
-            writer: parts.writer,
-            stop,
-            pid_file,
-            door: (door_file, door),
-            keeper,
-            socket_files,
-            listening,
-            admin,
-        })
+        sockets.serve(&mut pingora, (proxy, admin), &switches, up, vitals.clone());
+        pingora.add_service(in_background("reload", Arc::new(reloader), &vitals));
+        pingora.add_service(in_background("telegram", parts.telegram, &vitals));
+        let (writer, fate, admin) = (parts.writer, switches.fate, admin_place);
+        Ok(Self { server: pingora, writer, stop, signs, fate, keeper, socket_files, listening, admin })
     }
 
-    /// Runs until a signal ends it. Once per process: pingora keeps what it knows of threads for ever. What was logged is written before it returns.
-    pub fn run(self) {
-        let Self { server, writer, stop, pid_file, door, keeper, socket_files, listening: _, admin: _ } =
-            self;
-        if let Err(error) = std::fs::write(&pid_file, std::process::id().to_string()) {
-            tracing::warn!(%error, path = %pid_file.display(), "cannot write the process id: 'sidelock reload' will not work");
-        }
-        let (door_file, door) = door;
-        if let Err(error) = write_whole(&door_file, door.text().expose()) {
-            tracing::warn!(%error, path = %door_file.display(), "cannot write how to ask: 'sidelock bans' and 'addresses' will not work");
-        }
+    /// Runs until a signal ends it, or another process takes over. Once per process: pingora keeps what it knows of threads for ever.
+    /// What was logged is written before it returns.
+    ///
+    /// # Errors
+    /// It could not serve.
+    pub fn run(self) -> Result<(), StartError> {
+        let Self { server, writer, stop, signs, fate, keeper, socket_files, listening: _, admin: _ } = self;
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
-        keeper.keep();
-        // Another process may have taken over the file, or the folder be gone.
-        drop(std::fs::remove_file(pid_file));
-        drop(std::fs::remove_file(door_file));
-        socket_files.into_iter().for_each(SocketFile::remove);
+        if !fate.is_replaced() {
+            keeper.keep();
+            signs.take_down();
+            socket_files.into_iter().for_each(SocketFile::remove);
+        }
         drop(writer);
+        if fate.is_broken() { Err(StartError::Broken) } else { Ok(()) }
     }
 }
 
@@ -185,6 +201,7 @@ impl Sidelock {
 struct Parts {
     failures: Arc<Failures>,
     metrics: Arc<Metrics>,
+    vitals: Vitals,
     access_log: access_log::AccessLog,
     writer: access_log::Writer,
     workshop: Workshop,
@@ -197,10 +214,12 @@ impl Parts {
         loaded: &Loaded,
         server: &config::Server,
         log: &access_log::Settings,
+        environment: &Environment,
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
         let metrics = Metrics::new(Arc::clone(&failures), (server.key_labels, server.address_labels), clock)?;
+        panics::watch(metrics.panics.clone());
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone(), clock).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));
@@ -210,11 +229,12 @@ impl Parts {
             states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
-            seen: dashmap::DashMap::new(),
+            seen: Arc::default(),
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
             senders: Arc::default(),
             access_log: access_log.clone(),
             places: loaded.config.listeners.iter().map(|listener| listener.place.clone()).collect(),
+            supervisor: Supervisor::find(|name| environment.get(name)),
             clock: clock.clone(),
         };
         let live = workshop.live(&loaded.config, loaded.keys.keys.clone(), None)?;
@@ -222,6 +242,7 @@ impl Parts {
         Ok(Self {
             failures,
             metrics,
+            vitals: Vitals::new(clock),
             access_log,
             writer,
             workshop,
@@ -230,11 +251,20 @@ impl Parts {
         })
     }
 
+    /// What goes over at an upgrade.
+    fn estate(&self) -> Estate {
+        Estate {
+            failures: Arc::clone(&self.failures),
+            memories: Arc::clone(&self.workshop.seen),
+            states: Arc::clone(&self.workshop.states),
+        }
+    }
+
     fn proxy(
         &self,
         limits: config::Limits,
         fronts: Fronts,
-        draining: watch::Receiver<bool>,
+        (draining, hang_up): (watch::Receiver<bool>, watch::Receiver<bool>),
         clock: &Clock,
     ) -> Result<Proxy, StartError> {
         Ok(Proxy {
@@ -251,10 +281,21 @@ impl Parts {
             clock_warning: Seldom::default(),
             room: Room::new(limits.held_bodies),
             draining,
+            hang_up,
             id_seed: random_seed()?,
             next_id: AtomicU64::new(0),
         })
     }
+}
+
+/// A task in the background, watched.
+fn in_background<A>(
+    name: &'static str,
+    task: Arc<A>,
+    vitals: &Vitals,
+) -> GenBackgroundService<Supervised<A>> {
+    let supervised = Supervised::new(name, task, vitals.task(name));
+    GenBackgroundService::new(name.to_owned(), Arc::new(supervised))
 }
 
 /// The address that the admin listener got, where port 0 was asked for.

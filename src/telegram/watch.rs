@@ -34,6 +34,8 @@ const REFUSALS: [&str; 2] = ["401", "429"];
 #[derive(Debug)]
 pub struct Watch {
     posts: watch::Sender<Arc<[Arc<Post>]>>,
+    /// Another process watches.
+    is_retired: AtomicBool,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -71,16 +73,25 @@ enum Why {
 impl Watch {
     /// Watches nobody yet.
     pub fn new(metrics: Arc<Metrics>, clock: Clock) -> Self {
-        Self { posts: watch::Sender::new(Arc::from([])), metrics, clock }
+        Self { posts: watch::Sender::new(Arc::from([])), is_retired: AtomicBool::new(false), metrics, clock }
     }
 
     /// From now on watches the bots of `webhooks` that ask for it, and no others.
     pub fn follow(&self, webhooks: &[config::Webhook]) {
+        if self.is_retired.load(Ordering::Relaxed) {
+            return;
+        }
         let before = Arc::clone(&self.posts.borrow());
         let posts: Arc<[Arc<Post>]> =
             webhooks.iter().filter_map(|webhook| self.post(webhook, &before)).collect();
         self.metrics.retain_bots(|name| posts.iter().any(|post| *post.bot.webhook == *name));
         self.posts.send_replace(posts);
+    }
+
+    /// From now on watches nobody: two processes must not both set webhooks anew.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+        self.posts.send_replace(Arc::from([]));
     }
 
     fn post(&self, webhook: &config::Webhook, before: &[Arc<Post>]) -> Option<Arc<Post>> {

@@ -32,6 +32,8 @@ mod explain;
 mod forwarding;
 mod found;
 mod fuzz_smoke;
+mod handover;
+mod handover_trouble;
 mod hidden;
 mod last_used;
 mod lifecycle;

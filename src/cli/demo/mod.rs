@@ -16,7 +16,7 @@ use crate::config::environment::Environment;
 use crate::config::load::load_still;
 use crate::credential::api_key::PlainKey;
 use crate::editing::{Lifetime, NewKey};
-use crate::server::Sidelock;
+use crate::server::{Origin, Sidelock};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -63,12 +63,13 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
         Environment::Process,
         loaded,
         (fingerprint, loading.files(&[])),
+        &mut Origin::alone(),
         &Clock::system(),
     )
     .map_err(|error| Failure::Failed(error.to_string()))?;
     write!(std::io::stdout(), "{}", tour(&made, crm, gateway, admin))?;
     std::io::stdout().flush()?;
-    prepared.run();
+    prepared.run().map_err(|error| Failure::Failed(error.to_string()))?;
     super::say("The demo is over; its folder is gone.");
     Ok(())
 }

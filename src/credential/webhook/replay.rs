@@ -20,6 +20,11 @@ pub(super) enum KnownBy {
 }
 
 impl ReplayKey {
+    /// From the digest, as another process made it.
+    pub const fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -124,10 +124,17 @@ impl Plan {
     }
 }
 
+/// The program in the gateway's folder, which an upgrade starts.
+const PROGRAM: &str = "sidelock";
+
 type Launched = (Child, Said, SocketAddr, SocketAddr);
 
 fn launch(config: &Path, environment: Vec<(&'static str, String)>) -> Launched {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+    let program = config.with_file_name(PROGRAM);
+    if !program.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sidelock"), &program).unwrap();
+    }
+    let mut child = Command::new(program)
         .args(["run", "--config"])
         .arg(config)
         .env("NO_COLOR", "1")
@@ -237,8 +244,11 @@ impl Gateway {
     }
 
     pub fn signal(&self, name: &str) {
-        let done =
-            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        self.signal_process(self.child.id(), name);
+    }
+
+    pub fn signal_process(&self, pid: u32, name: &str) {
+        let done = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
         assert!(done.success());
     }
 
@@ -254,8 +264,46 @@ impl Gateway {
         self.wait_until_ready();
     }
 
+    /// The process that runs now, as it tells in the state folder: after an upgrade another than was started here.
+    pub fn pid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.folder.path().join("state/sidelock.pid")).ok()?;
+        text.parse().ok()
+    }
+
+    /// Puts a script in the program's place; what it says of `$PROGRAM` is about the true one.
+    pub fn replace_program(&self, script: &str) {
+        let path = self.folder.path().join(PROGRAM);
+        std::fs::remove_file(&path).unwrap();
+        let text = format!("#!/bin/sh\nPROGRAM={}\n{script}\n", env!("CARGO_BIN_EXE_sidelock"));
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    }
+
+    /// A command of Sidelock's about this gateway.
+    pub fn command(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidelock"));
+        command.args(args).arg("--config").arg(self.config_file()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// The process that was started here was killed on purpose: only what took over is ended in order.
+    pub fn was_killed(mut self) {
+        self.stop_successor("TERM");
+        drop(self.child.wait());
+        // Whose end is in order, when this is dropped.
+        self.child = Command::new("true").spawn().unwrap();
+    }
+
+    /// Ends whatever came of upgrades.
+    fn stop_successor(&self, signal: &str) {
+        if let Some(pid) = self.pid().filter(|pid| *pid != self.child.id()) {
+            drop(Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status());
+            eventually("the gateway's successor ends", || is_gone(pid).then_some(()));
+        }
+    }
+
     /// Asks the gateway to end, and waits for it.
     pub fn stop(&mut self) {
+        self.stop_successor("TERM");
         if self.child.try_wait().unwrap().is_none() {
             self.signal("TERM");
         }
@@ -268,6 +316,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.stop_successor("KILL");
             drop(self.child.kill());
             drop(self.child.wait());
             eprintln!("--- the gateway said ---\n{}", self.said.text());
@@ -275,4 +324,10 @@ impl Drop for Gateway {
             self.stop();
         }
     }
+}
+
+/// True once a process has ended, also if nobody has taken note of it.
+pub fn is_gone(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }

@@ -1,0 +1,34 @@
+//! `sidelock upgrade`: the running process hands over to a new one, and tells what came of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::asking::Process;
+use super::{Failure, say};
+
+/// What was typed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Opts {
+    /// JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Beyond the time that the new process may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
+    let process = Process::find(path)?;
+    let patience = process.config.timeouts.upgrade.saturating_add(PATIENCE);
+    let told = process
+        .ask_patiently("POST", "/upgrade", patience)
+        .map_err(|why| Failure::Failed(format!("no upgrade, the old process goes on: {why}")))?;
+    if opts.json {
+        use std::io::Write;
+        writeln!(std::io::stdout(), "{told}")?;
+    } else {
+        let pid = told.get("pid").and_then(serde_json::Value::as_u64).unwrap_or_default();
+        say(&format!("upgraded: process {pid} runs; the old one ends when its last request has"));
+    }
+    Ok(())
+}

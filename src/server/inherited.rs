@@ -1,0 +1,51 @@
+//! Listening sockets that were opened before this process: by the one that it replaces, or by systemd.
+
+use std::os::fd::RawFd;
+use std::os::unix::fs::FileTypeExt;
+
+use super::handover::words::{At, Role, Spot};
+use crate::config::Place;
+
+/// Sockets that nobody has claimed yet.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(Vec<Given>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) spot: Spot,
+    pub(super) descriptor: RawFd,
+}
+
+impl Inherited {
+    pub(super) const fn new(given: Vec<Given>) -> Self {
+        Self(given)
+    }
+
+    /// The socket that listens at `place`, if one does. Where any port would do, it is the first that was opened so for the same.
+    pub(super) fn take(&mut self, place: &Place, role: Role) -> Option<Given> {
+        let at = At::from(place);
+        let fits = |Given { spot, .. }: &Given| spot.bound == at || spot.asked == at && spot.role == role;
+        let found = self.0.iter().position(fits)?;
+        // A socket whose file is gone is reached by nobody.
+        let is_there = match place {
+            Place::Address(_) => true,
+            Place::Socket { path, .. } => {
+                std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket())
+            }
+        };
+        is_there.then(|| self.0.remove(found))
+    }
+
+    /// Closes what nobody claimed: a socket that nobody accepts from would swallow connections.
+    pub(super) fn close_rest(self) {
+        for Given { spot, descriptor } in self.0 {
+            match nix::unistd::close(descriptor) {
+                Ok(()) => tracing::info!(at = ?spot.bound, "a listener is no longer wanted: closed"),
+                Err(error) => {
+                    tracing::warn!(%error, at = ?spot.bound, "a listener that nobody wants cannot be closed")
+                }
+            }
+        }
+    }
+}

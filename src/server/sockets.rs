@@ -1,0 +1,78 @@
+//! All that one process listens on.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::StartError;
+use super::handover::giving::Giver;
+use super::handover::words::Role;
+use super::listening::{Bound, Listening};
+use super::origin::Origin;
+use super::stop::Switches;
+use crate::admin::Admin;
+use crate::config::{Listener, Place, Server, Timeouts};
+use crate::proxy::Proxy;
+use crate::proxy::connection::Accept;
+use crate::proxy::front::Fronts;
+use crate::vitals::Vitals;
+
+/// Services that listen: for clients, and for the admin.
+pub(super) const SERVICES: usize = 2;
+
+/// The sockets, bound.
+pub(super) struct Sockets {
+    pub(super) clients: Vec<Bound>,
+    pub(super) admin: Bound,
+}
+
+impl Sockets {
+    /// Takes those that were there before, and opens the others.
+    pub(super) fn open(
+        server: &Server,
+        listeners: &[Listener],
+        origin: &mut Origin,
+    ) -> Result<Self, StartError> {
+        let mut inherited = std::mem::take(&mut origin.inherited);
+        let mut bind = |place: &Place, role| Bound::bind(place, role, &mut inherited);
+        let clients = listeners
+            .iter()
+            .map(|listener| bind(&listener.place, Role::Clients))
+            .collect::<Result<Vec<_>, _>>()?;
+        let admin = bind(&Place::Address(server.admin), Role::Admin)?;
+        inherited.close_rest();
+        Ok(Self { clients, admin })
+    }
+
+    /// Where clients connect, and the admin listener.
+    pub(super) fn places(&self) -> (Vec<Place>, Place) {
+        (self.clients.iter().map(|bound| bound.place.clone()).collect(), self.admin.place.clone())
+    }
+
+    /// What an upgrade will hand over, if there can be one.
+    pub(super) fn giver(&self, origin: &Origin, timeouts: &Timeouts) -> Option<Giver> {
+        let sockets = self.clients.iter().chain([&self.admin]).map(Bound::handed).collect();
+        origin.may_upgrade.then_some(Giver { sockets, limit: timeouts.upgrade })
+    }
+
+    /// Adds a service for clients and one for the admin listener.
+    pub(super) fn serve(
+        self,
+        pingora: &mut pingora_core::server::Server,
+        (proxy, admin): (Proxy, Admin),
+        switches: &Switches,
+        up: mpsc::Sender<()>,
+        vitals: Vitals,
+    ) {
+        let (drain, leave) = (switches.drain.subscribe(), switches.leave.subscribe());
+        let proxy = Accept(Arc::new(proxy));
+        let proxy = Listening::new("proxy", proxy, self.clients, drain, up.clone(), None);
+        pingora.add_service(proxy.with_pulse(vitals, pingora.configuration.threads));
+        pingora.add_service(Listening::new("admin", admin, vec![self.admin], leave, up, Some(1)));
+    }
+
+    /// Where connections are told from others by their listener.
+    pub(super) fn fronts(&self) -> Fronts {
+        Fronts::new(self.clients.iter().map(Bound::front).collect())
+    }
+}
