@@ -103,7 +103,9 @@ def listening(port: int) -> socket.socket:
     first = socket.create_server(("127.0.0.1", port), backlog=1024)
     number = fcntl.fcntl(first.fileno(), fcntl.F_DUPFD_CLOEXEC, 100)
     first.close()
-    return socket.socket(fileno=number)
+    held = socket.socket(fileno=number)
+    held.setblocking(False)  # As NonBlocking=yes of the unit has it.
+    return held
 
 
 async def until(what: str, probe, patience: float = PATIENCE):
