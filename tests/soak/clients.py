@@ -323,6 +323,8 @@ class Http2:
         headers = [(":method", request.method), (":scheme", scheme), (":authority", "gate.example"), (":path", request.path)]
         headers += [(name.lower(), value) for name, value in request.headers]
         body = b"".join(request.parts) if request.parts is not None else request.body
+        while not line.is_open:
+            line = await self.open(send.key)  # It said goodbye since it was looked at.
         stream = line.peer.get_next_available_stream_id()
         future, answer = asyncio.get_running_loop().create_future(), Answer(0, {})
         line.answers[stream] = (future, answer)

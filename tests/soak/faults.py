@@ -239,9 +239,34 @@ class Faults:
     async def upgraded(self) -> None:
         self.ledger.restarting.open(time.monotonic())
         old = self.gateway.pid
-        await self.gateway.upgrade()
+        await self.gateway.upgrade(by_signal=self.random.random() < 0.5)
         await until("end of the old process", lambda: not self.gateway.is_running(old))
         self.ledger.restarting.close(time.monotonic() + 0.2)
+
+    async def upgraded_and_revoked(self) -> None:
+        """While both processes are there: what is open in the old one ends with its key just the same."""
+        self.ledger.restarting.open(time.monotonic())
+        old = self.gateway.pid
+        await self.gateway.upgrade(by_signal=False)
+        await self.key_revoked()
+        await until("end of the old process", lambda: not self.gateway.is_running(old))
+        self.ledger.restarting.close(time.monotonic() + 0.2)
+
+    async def upgrade_refused(self) -> None:
+        """A new process that cannot start changes nothing, whatever tells it to."""
+        good, old = self.gateway.config_file.read_text(), self.gateway.pid
+        self.gateway.write("sidelock.toml", good + "\nsurprise = 1\n")
+        try:
+            await self.gateway.upgrade(by_signal=False)
+        except Failed:
+            pass
+        else:
+            raise Failed("an upgrade to a broken configuration went well")
+        finally:
+            self.gateway.write("sidelock.toml", good)
+        if not self.gateway.is_running(old):
+            raise Failed("the old process ended at an upgrade that failed")
+        await until("the mended file is taken", lambda: metric(self.gateway.ask("/metrics"), "sidelock_last_reload_successful") == 1)
 
 
 def metric(page: str, name: str) -> float:

@@ -171,6 +171,8 @@ class Gateway:
         self.child: subprocess.Popen | None = None
         self.pid = 0
         self.generation = 0
+        #: What a process remembers outlives an upgrade, not a restart.
+        self.memory = 0
         #: Held by the test as systemd holds those of a socket unit, so that no connection is ever refused.
         self.sockets = [listening(port) for port in (self.http, self.tls, self.h2c, self.admin)] if held else []
         self.write("hook-secret", HOOK_SECRET)
@@ -204,6 +206,7 @@ class Gateway:
                 env=plain, pass_fds=passed, start_new_session=True)
         self.pid = self.child.pid
         self.generation += 1
+        self.memory += 1
         await until("readiness of the gateway", self.is_ready)
 
     def is_ready(self) -> bool:
@@ -240,10 +243,13 @@ class Gateway:
         await self.end()
         await self.start()
 
-    async def upgrade(self) -> None:
+    async def upgrade(self, by_signal: bool) -> None:
         """Another process takes over; the old one ends by itself."""
         old = self.pid
-        await self.command("upgrade")
+        if by_signal:
+            self.signal(signal.SIGUSR2)
+        else:
+            await self.command("upgrade")
         self.pid = await until("the new process", lambda: self.serving_pid(old))
         self.generation += 1
 

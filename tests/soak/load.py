@@ -62,7 +62,7 @@ class World:
     never: Credential | None = None
     limited: Credential | None = None
     reports: Switch = field(default_factory=lambda: Switch(False))
-    #: Deliveries that were taken, with the process that took them.
+    #: Deliveries that were taken, with who remembers them.
     taken: dict[str, deque] = field(default_factory=lambda: {"webhook": deque(maxlen=50), "telegram": deque(maxlen=50)})
     going: asyncio.Event = field(default_factory=asyncio.Event)
     active: int = 0
@@ -201,8 +201,8 @@ def plan_delivery(world: World, kind: str) -> tuple[Send, Request, dict] | None:
     forged, again = how == "forged", how == "again"
     old = None
     if again:
-        # A restart forgets; only what this very process took must not go on again.
-        known = [it for it in world.taken[name] if it[0] == world.gateway.generation]
+        # A restart forgets; an upgrade does not.
+        known = [it for it in world.taken[name] if it[0] == world.gateway.memory]
         if not known or world.ledger.restarting.touch(time.monotonic(), time.monotonic()):
             return None
         old = world.random.choice(known)
@@ -244,15 +244,16 @@ async def work(world: World, client: Http1 | Http2, keep: bool) -> None:
         if not planned:
             continue
         send, request, cut = planned
-        generation = world.gateway.generation
+        memory = world.gateway.memory
         world.active += 1
         try:
             answer = await client.send(send, request, keep, **cut)
         finally:
             world.active -= 1
         send.fault = check_answer(send, answer) or send.fault
-        if send.kind in world.taken and send.outcome == 200 and generation == world.gateway.generation:
-            world.taken[send.kind].append((generation, send.once))
+        # What the old process takes while the new one is there already, only the old one remembers.
+        if send.kind in world.taken and send.outcome == 200 and not world.ledger.restarting.touch(send.start, send.end):
+            world.taken[send.kind].append((memory, send.once))
 
 
 async def follow_streams(world: World, client: Http1) -> None:

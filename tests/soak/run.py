@@ -189,8 +189,9 @@ class Run:
 async def soak(given: argparse.Namespace, run: Run) -> Faults:
     faults = await run.open(everything=True)
     half = given.minutes * 30
+    upgrades = [] if given.plain else [faults.upgraded, faults.upgraded_and_revoked, faults.upgrade_refused]
     try:
-        await run.with_load(faults.run(time.monotonic() + half, [faults.restarted] + [faults.upgraded] * (not given.plain)))
+        await run.with_load(faults.run(time.monotonic() + half, [faults.restarted] + upgrades))
         await run.count_from_here()
         await run.with_load(faults.run(time.monotonic() + half))
         run.compare()
