@@ -145,6 +145,8 @@ impl LogFile {
     }
 
     fn rotate(&mut self, now: WallTime) -> std::io::Result<()> {
+        // During an upgrade two processes write the same file: whoever comes second finds it renamed. The lock ends with the file.
+        self.file.lock()?;
         let own = self.file.metadata()?;
         if !own.is_file() {
             self.rotation.size = None;

@@ -8,6 +8,7 @@ mod line;
 pub mod names;
 pub mod sampling;
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -100,14 +101,14 @@ struct Waiting {
 /// The file cannot be opened, or the thread not be started.
 pub fn open(settings: &Settings, dropped: IntCounter, clock: &Clock) -> std::io::Result<(AccessLog, Writer)> {
     let Settings { destination, rotation, sampling } = settings;
-    let Some(sink) = Sink::open(destination, *rotation, clock.wall())? else {
+    let Some(mut sink) = Sink::open(destination, *rotation, clock.wall())? else {
         return Ok((AccessLog::off(dropped), Writer { shared: None, thread: None }));
     };
     let shared = Arc::new(Shared::default());
     let (reader, lost, clock) = (Arc::clone(&shared), dropped.clone(), clock.clone());
     let thread = std::thread::Builder::new()
         .name("access-log".into())
-        .spawn(move || write_until_closed(&reader, sink, &lost, &clock))?;
+        .spawn(move || write_whatever_happens(&reader, &mut sink, &lost, &clock))?;
     Ok((
         AccessLog { shared: Some(Arc::clone(&shared)), sampling: *sampling, dropped },
         Writer { shared: Some(shared), thread: Some(thread) },
@@ -175,8 +176,31 @@ impl Drop for Writer {
     }
 }
 
-fn write_until_closed(shared: &Shared, mut sink: Sink, dropped: &IntCounter, clock: &Clock) {
+/// Writes on after a panic: it costs the lines that were being written, and no others.
+fn write_whatever_happens(shared: &Shared, sink: &mut Sink, dropped: &IntCounter, clock: &Clock) {
     let mut taken = Vec::new();
+    loop {
+        let writing = AssertUnwindSafe(|| write_until_closed(shared, sink, &mut taken, dropped, clock));
+        if std::panic::catch_unwind(writing).is_ok() || shared.waiting.lock().closing {
+            return;
+        }
+        lose(&mut taken, dropped);
+    }
+}
+
+fn lose(taken: &mut Vec<u8>, dropped: &IntCounter) {
+    let lines = memchr::memchr_iter(b'\n', taken).count();
+    dropped.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
+    taken.clear();
+}
+
+fn write_until_closed(
+    shared: &Shared,
+    sink: &mut Sink,
+    taken: &mut Vec<u8>,
+    dropped: &IntCounter,
+    clock: &Clock,
+) {
     let mut failing = false;
     loop {
         let mut waiting = shared.waiting.lock();
@@ -188,17 +212,16 @@ fn write_until_closed(shared: &Shared, mut sink: Sink, dropped: &IntCounter, clo
             // Gathers a batch: a write per request would cost more than the request.
             let _timed_out = shared.wake.wait_for(&mut waiting, FLUSH_EVERY);
         }
-        std::mem::swap(&mut waiting.bytes, &mut taken);
+        std::mem::swap(&mut waiting.bytes, taken);
         let (closing, reopening) = (waiting.closing, std::mem::take(&mut waiting.reopening));
         drop(waiting);
         if reopening {
             sink.reopen(clock.wall());
         }
-        match sink.write(&taken, clock.wall()) {
+        match sink.write(taken, clock.wall()) {
             Ok(()) => failing = false,
             Err(error) => {
-                let lines = memchr::memchr_iter(b'\n', &taken).count();
-                dropped.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
+                lose(taken, dropped);
                 if !failing {
                     tracing::error!(%error, "the access log cannot be written; lines are dropped and counted");
                 }

@@ -7,6 +7,7 @@ mod by_address;
 mod by_key;
 mod by_webhook;
 pub mod catalogue;
+mod panics;
 mod wire;
 mod zeros;
 
@@ -37,7 +38,6 @@ pub use wire::{Handshake, Wire};
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// Bounds of the histogram of Sidelock's own share, in seconds.
 const OWN_SECONDS: [f64; 9] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1];
-
 /// Bounds of the histogram of revocations, in seconds.
 const REVOCATION_SECONDS: [f64; 9] = [0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0];
 
@@ -74,8 +74,6 @@ pub struct Metrics {
     pub connections_shed: IntCounter,
     /// Access log lines dropped because the queue was full.
     pub log_lines_dropped: IntCounter,
-    /// Panics, whatever they ended.
-    pub panics: IntCounter,
 }
 
 /// A reload as it ended.
@@ -117,7 +115,6 @@ impl Metrics {
             connections: IntGauge::with_opts(opts(&catalogue::CONNECTIONS))?,
             connections_shed: IntCounter::with_opts(opts(&catalogue::CONNECTIONS_SHED))?,
             log_lines_dropped: IntCounter::with_opts(opts(&catalogue::LOG_LINES_DROPPED))?,
-            panics: IntCounter::with_opts(opts(&catalogue::PANICS))?,
             by_key,
             by_webhook: ByWebhook::new()?,
             wire: Wire::new(&registry)?,
@@ -133,7 +130,7 @@ impl Metrics {
         failures: Arc<Failures>,
         address_labels: AddressLabels,
     ) -> Result<(), prometheus::Error> {
-        let own: [Box<dyn Collector>; 16] = [
+        let own: [Box<dyn Collector>; 15] = [
             Box::new(self.duration.clone()),
             Box::new(self.upstream.clone()),
             Box::new(self.overhead.clone()),
@@ -148,7 +145,6 @@ impl Metrics {
             Box::new(self.connections.clone()),
             Box::new(self.connections_shed.clone()),
             Box::new(self.log_lines_dropped.clone()),
-            Box::new(self.panics.clone()),
             Box::new(self.by_key.clone()),
         ];
         own.into_iter().try_for_each(|collector| self.registry.register(collector))?;

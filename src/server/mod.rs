@@ -54,7 +54,7 @@ use listening::{Bound, SocketFile};
 pub use origin::Origin;
 use signs::Signs;
 use sockets::{SERVICES, Sockets};
-use stop::{Beginning, Fate, Stop, Switches};
+use stop::{Beginning, Stop, Switches};
 use supervised::Supervised;
 
 /// The file in the state folder with the process id.
@@ -66,7 +66,8 @@ pub struct Sidelock {
     writer: access_log::Writer,
     stop: Stop,
     signs: Signs,
-    fate: Fate,
+    /// Held to the end: whoever watches them would take their loss for a mistake.
+    switches: Switches,
     keeper: Keeper,
     socket_files: Vec<SocketFile>,
     /// Where clients connect.
@@ -175,8 +176,8 @@ impl Sidelock {
         sockets.serve(&mut pingora, (proxy, admin), &switches, up, vitals.clone());
         pingora.add_service(in_background("reload", Arc::new(reloader), &vitals));
         pingora.add_service(in_background("telegram", parts.telegram, &vitals));
-        let (writer, fate, admin) = (parts.writer, switches.fate, admin_place);
-        Ok(Self { server: pingora, writer, stop, signs, fate, keeper, socket_files, listening, admin })
+        let (writer, admin) = (parts.writer, admin_place);
+        Ok(Self { server: pingora, writer, stop, signs, switches, keeper, socket_files, listening, admin })
     }
 
     /// Runs until a signal ends it, or another process takes over. Once per process: pingora keeps what it knows of threads for ever.
@@ -185,15 +186,15 @@ impl Sidelock {
     /// # Errors
     /// It could not serve.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { server, writer, stop, signs, fate, keeper, socket_files, listening: _, admin: _ } = self;
+        let Self { server, writer, stop, signs, switches, keeper, socket_files, listening: _, admin: _ } = self;
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
-        if !fate.is_replaced() {
+        if !switches.fate.is_replaced() {
             keeper.keep();
             signs.take_down();
             socket_files.into_iter().for_each(SocketFile::remove);
         }
         drop(writer);
-        if fate.is_broken() { Err(StartError::Broken) } else { Ok(()) }
+        if switches.fate.is_broken() { Err(StartError::Broken) } else { Ok(()) }
     }
 }
 
@@ -219,7 +220,7 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
         let metrics = Metrics::new(Arc::clone(&failures), (server.key_labels, server.address_labels), clock)?;
-        panics::watch(metrics.panics.clone());
+        panics::watch(metrics.panics()?);
         let (access_log, writer) =
             access_log::open(log, metrics.log_lines_dropped.clone(), clock).map_err(StartError::AccessLog)?;
         let telegram = Arc::new(Watch::new(Arc::clone(&metrics), clock.clone()));

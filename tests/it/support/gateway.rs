@@ -291,6 +291,7 @@ impl Gateway {
         drop(self.child.wait());
         // Whose end is in order, when this is dropped.
         self.child = Command::new("true").spawn().unwrap();
+        drop(self.child.wait());
     }
 
     /// Ends whatever came of upgrades.
