@@ -17,8 +17,8 @@ from gateway import Failed, block, key_id_of, new_key, until
 from ledger import IN_FORCE, Switch
 from load import Credential, World
 
-#: After the CRM is back, its trouble may show for so long.
-SETTLE = 1.0
+#: After the CRM is back, its trouble may show for so long: an address that was put out is tried again ever more seldom.
+SETTLE = 3.0
 
 
 class Faults:

@@ -31,15 +31,6 @@ from gateway import ROOT, Crm, Failed, Gateway, block, make_certificates, new_ke
 from ledger import Ledger, Switch, judge
 from load import RATE, STEADY, WEIGHTS, Credential, World
 
-#: A process is warm after this: pools are filled, tables have their first entries.
-WARM_SECONDS = 10.0
-#: What the resident memory of a warm process may rise by within a run, by its slope: noise of the allocator, and the tables
-#: that are bounded and fill up (remembered deliveries, origins, keys that come and go).
-MOST_BYTES_GROWN = 6 << 20
-#: And what descriptors may: their number goes up and down with connections.
-MOST_DESCRIPTORS_GROWN = 12
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=3.0)
@@ -120,7 +111,7 @@ class Run:
     async def with_load(self, what) -> None:
         """Runs `what` under load, and waits until all is quiet again."""
         self.world.going.set()
-        doing = asyncio.create_task(what)
+        doing = asyncio.ensure_future(what)
         await asyncio.wait([doing, *self.tasks], return_when=asyncio.FIRST_COMPLETED)
         self.check_tasks()
         await doing
@@ -157,33 +148,26 @@ class Run:
                 self.found.append(f"{len(sends)} requests of the key with a rate passed; at most {most:.0f} may")
 
     def check_growth(self) -> None:
-        samples = self.watch.of(self.gateway.pid, self.begun + WARM_SECONDS, time.monotonic())
-        if len(samples) < 10:
-            return
-        span = samples[-1].at - samples[0].at
-        memory = watch.slope([(one.at, one.resident) for one in samples])
-        descriptors = watch.slope([(one.at, one.descriptors) for one in samples])
-        self.figures |= {
-            "watched_seconds": round(span), "resident_mib": round(samples[-1].resident / 2**20, 1),
-            "resident_kib_per_minute": round(memory * 60 / 1024, 1), "descriptors_per_minute": round(descriptors * 60, 2)}
-        if memory * span > MOST_BYTES_GROWN:
-            self.found.append(f"memory rose by {memory * 60 / 1024:.0f} KiB a minute for {span:.0f} s")
-        if descriptors * span > MOST_DESCRIPTORS_GROWN:
-            self.found.append(f"descriptors rose by {descriptors * 60:.1f} a minute for {span:.0f} s")
+        """Memory and descriptors of the process that has been there since `count_from_here`."""
+        samples = self.watch.of(self.gateway.pid, self.begun + watch.WARM_SECONDS, time.monotonic())
+        figures, found = watch.growth(samples)
+        self.figures |= figures
+        self.found += found
 
     async def check_rest(self) -> None:
-        """With no connection left, as many descriptors are open as before the load: none was forgotten."""
-        seen = []
+        """With no connection left, as many descriptors are open as before the load."""
+        now = 0
 
         def back() -> bool:
-            seen[:] = [watch.look(self.gateway.pid).descriptors]
-            return seen[0] <= self.descriptors_at_rest
+            nonlocal now
+            now = watch.look(self.gateway.pid).descriptors
+            return not watch.forgotten(self.descriptors_at_rest, now)
 
         try:
             await until("descriptors as before the load", back, 5)
         except Failed:
-            self.found.append(f"{seen[0]} descriptors at rest, {self.descriptors_at_rest} before the load")
-        self.figures["descriptors_at_rest"] = [self.descriptors_at_rest, seen[0]]
+            self.found += watch.forgotten(self.descriptors_at_rest, now)
+        self.figures["descriptors_at_rest"] = [self.descriptors_at_rest, now]
 
 
 async def soak(given: argparse.Namespace, run: Run) -> Faults:

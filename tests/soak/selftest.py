@@ -2,7 +2,7 @@
 is wrong is falsified in each place that a check looks at, and that check must notice.
 
 Against a CRM that lies: requests lost, doubled and mixed up. Against a revocation that the gateway is never told of: wrong
-decisions. The rest works on the books of the honest run.
+decisions. With a memory of deliveries that is switched off, and with a process that is killed. The rest works on the books of the honest run.
 """
 
 import asyncio
@@ -21,16 +21,18 @@ from load import STEADY, WEIGHTS
 SECONDS = 4
 
 
-async def short_run(given, run_class, lie: str = "", spoil=None):
-    """Some seconds of load without any fault; `spoil` is done before. The run, with its books closed."""
+async def short_run(given, run_class, lie: str = "", spoil=None, meanwhile=None, forgetful: bool = False):
+    """Some seconds of load without any fault; `spoil` is done before, `meanwhile` in between. The run, with its books closed."""
     folder = Path(tempfile.mkdtemp(prefix="sidelock-soak-"))
     run = run_class(given, folder, {kind: WEIGHTS[kind] for kind in (*STEADY, "webhook again", "over the rate")}, held=False, lie=lie)
+    if forgetful:
+        run.gateway.write("sidelock.toml", run.gateway.configuration(False).replace("[[webhook]]", "[[webhook]]\nreplay = false"))
     try:
         await run.open(everything=False)
         await run.count_from_here()
         if spoil:
             spoil(run.world)
-        await run.with_load(asyncio.sleep(SECONDS))
+        await run.with_load(asyncio.gather(asyncio.sleep(SECONDS), *([meanwhile(run.world)] if meanwhile else [])))
         run.compare()
         run.executions = run.crm.executions()
         return run
@@ -107,11 +109,23 @@ def ledgers(run) -> dict[str, list[str]]:
     }
 
 
-def slopes() -> dict[str, list[str]]:
-    """A series that rises, by its slope."""
-    flat = [(at, 100 + at % 2) for at in range(100)]
-    rising = [(at, value + at * 3) for at, value in flat]
-    return {"a series that rises": ["rises"] if abs(watch.slope(flat)) < 0.01 and 2.9 < watch.slope(rising) < 3.1 else []}
+def rising() -> dict[str, list[str]]:
+    """Series of a process that forgets what it opened, and of one that does not."""
+    series = lambda memory, descriptors: [
+        watch.Sample(at / 2, 1, (50 << 20) + at * memory + at % 7 * 100_000, 40 + at * descriptors // 100 + at % 5) for at in range(400)]
+    flat = watch.growth(series(0, 0))[1] + watch.forgotten(40, 40)
+    return {
+        "memory that rises": [] if flat else watch.growth(series(40_000, 0))[1],
+        "descriptors that rise": [] if flat else watch.growth(series(0, 10))[1],
+        "a descriptor that stays open": watch.forgotten(40, 41),
+    }
+
+
+async def killed(world) -> None:
+    """The process ends without a word, and another one starts."""
+    await asyncio.sleep(1)
+    world.gateway.kill()
+    await world.gateway.start()
 
 
 async def run(given, run_class) -> int:
@@ -130,12 +144,16 @@ async def run(given, run_class) -> int:
         return 1
     for what, (kind, findings) in books(honest).items():
         must(f"{what} ({kind})", findings.counts()[kind])
-    for what, found in (ledgers(honest) | slopes()).items():
+    for what, found in (ledgers(honest) | rising()).items():
         must(what, found)
     for lie, kind in (("forget", "lost"), ("twice", "doubled"), ("mix", "wrong")):
         lying = await short_run(given, run_class, lie)
         must(f"a CRM that lies: {lie} ({kind})", lying.findings.counts()[kind])
     untold = await short_run(given, run_class, spoil=never_told)
     must("a revocation that the gateway was not told of (wrong)", untold.findings.wrong)
+    forgetful = await short_run(given, run_class, forgetful=True)
+    must("deliveries that are let through again (doubled)", forgetful.findings.doubled)
+    fallen = await short_run(given, run_class, meanwhile=killed)
+    must("a process that was killed (lost)", fallen.findings.lost)
     print(f"{noticed} noticed, {len(missed)} missed")
     return 1 if missed else 0

@@ -13,6 +13,13 @@ from gateway import Gateway, until
 from ledger import BROKEN_OFF, CUT, NO_ANSWER, SILENT, Ledger, Send
 
 SECONDS_BETWEEN = 0.5
+#: A process is warm after this: pools are filled, tables have their first entries.
+WARM_SECONDS = 10.0
+#: What the resident memory of a warm process may rise by within a run, by its slope: noise of the allocator, and the tables
+#: that are bounded and fill up (remembered deliveries, origins, keys that come and go).
+MOST_BYTES_GROWN = 6 << 20
+#: And what descriptors may: their number goes up and down with connections. At rest it is exact, see `forgotten`.
+MOST_DESCRIPTORS_GROWN = 25
 
 
 @dataclass
@@ -52,6 +59,28 @@ def slope(points: list[tuple[float, float]]) -> float:
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points))
     across = sum((x - mean_x) ** 2 for x, _ in points)
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / across if across else 0.0
+
+
+def growth(samples: list[Sample]) -> tuple[dict, list[str]]:
+    """Figures of a process that ran all the time, and what is wrong with them."""
+    if len(samples) < 10:
+        return {}, []
+    span = samples[-1].at - samples[0].at
+    memory = slope([(one.at, one.resident) for one in samples])
+    descriptors = slope([(one.at, one.descriptors) for one in samples])
+    found = []
+    if memory * span > MOST_BYTES_GROWN:
+        found.append(f"memory rose by {memory * 60 / 1024:.0f} KiB a minute for {span:.0f} s")
+    if descriptors * span > MOST_DESCRIPTORS_GROWN:
+        found.append(f"descriptors rose by {descriptors * 60:.1f} a minute for {span:.0f} s")
+    return {
+        "watched_seconds": round(span), "resident_mib": round(samples[-1].resident / 2**20, 1),
+        "resident_kib_per_minute": round(memory * 60 / 1024, 1), "descriptors_per_minute": round(descriptors * 60, 2)}, found
+
+
+def forgotten(before: int, now: int) -> list[str]:
+    """What is open although nobody is connected."""
+    return [f"{now} descriptors at rest, {before} before the load"] if now > before else []
 
 
 # The access log
