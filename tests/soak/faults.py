@@ -157,11 +157,14 @@ class Faults:
         await self.broken_for_a_while(lambda: self.gateway.write("keys.toml", good))
 
     async def broken_for_a_while(self, mend) -> None:
-        successful = lambda: metric(self.gateway.ask("/metrics"), "sidelock_last_reload_successful")
-        await until("a broken file is noticed", lambda: successful() == 0)
+        await until("a broken file is noticed", lambda: self.reloaded() == 0)
         await asyncio.sleep(self.random.uniform(0.3, 1.0))
         mend()
-        await until("the mended file is taken", lambda: successful() == 1)
+        await until("the mended file is taken", lambda: self.reloaded() == 1)
+
+    def reloaded(self) -> float:
+        """1 if what is on disk is in force."""
+        return metric(self.gateway.ask("/metrics"), "sidelock_last_reload_successful")
 
     # Configuration
 
@@ -222,8 +225,11 @@ class Faults:
         """Connections that end in the middle of everything: nothing, half a handshake, half a head, half a body."""
         one = next(it for it in self.world.credentials if it.steady)
         head = f"POST /api/messages HTTP/1.1\r\nHost: gate.example\r\nX-API-Key: {one.key}\r\nContent-Length: 1000\r\n\r\n"
-        for port, data in [(self.gateway.http, b""), (self.gateway.tls, b"\x16\x03\x01\x02\x00\x01"), (self.gateway.http, head[:60].encode()),
-                           (self.gateway.http, head.encode() + b"x" * 500), (self.gateway.h2c, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] * 3:
+        gate = self.gateway
+        for port, data in [
+            (gate.http, b""), (gate.tls, b"\x16\x03\x01\x02\x00\x01"), (gate.http, head[:60].encode()),
+            (gate.http, head.encode() + b"x" * 500), (gate.h2c, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        ] * 3:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", self.random.randrange(2), 0))
                 connection.sendall(data)
@@ -266,7 +272,7 @@ class Faults:
             self.gateway.write("sidelock.toml", good)
         if not self.gateway.is_running(old):
             raise Failed("the old process ended at an upgrade that failed")
-        await until("the mended file is taken", lambda: metric(self.gateway.ask("/metrics"), "sidelock_last_reload_successful") == 1)
+        await until("the mended file is taken", lambda: self.reloaded() == 1)
 
 
 def metric(page: str, name: str) -> float:

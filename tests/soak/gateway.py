@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(ROOT / "tests" / "bench"))
-from common import new_key  # noqa: E402, F401
+from common import end_on_sigterm, new_key  # noqa: E402, F401
 
 PATIENCE = 30.0
 TELEGRAM_SECRET = "telegrams_secret-0123456789abcdefghijklm"

@@ -181,12 +181,14 @@ def plan_odd(world: World, kind: str) -> tuple[Send, Request, dict]:
             headers += [("X-API-Key", one.key), ("Authorization", f"Bearer {one.key}")]
             send.allowed = {400}
         case "ambiguous path":
-            request.path = world.random.choice(["/api/messages/../other/1", "/api/messages/%2e%2e/x", "/api//messages", "/front/..;/api"])
+            request.path = world.random.choice([
+                "/api/messages/../other/1", "/api/messages/%2e%2e/x", "/api//messages", "/front/..;/api"])
             headers.append(both)
             send.allowed = {400}
         case "two lengths":
-            request.raw = (f"POST /api/messages HTTP/1.1\r\nHost: gate.example\r\n{both[0]}: {both[1]}\r\nX-Soak-Ref: {send.ref}\r\n"
-                           "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}\n").encode()
+            request.raw = (
+                f"POST /api/messages HTTP/1.1\r\nHost: gate.example\r\n{both[0]}: {both[1]}\r\n"
+                f"X-Soak-Ref: {send.ref}\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n" + "{}\n").encode()
             send.allowed = {400}
         case "public":
             request.path, send.allowed, send.executes, send.digest = f"/front/{send.ref}", {200}, True, sha(b"")

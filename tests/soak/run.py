@@ -27,7 +27,7 @@ import load
 import selftest
 import watch
 from faults import Faults
-from gateway import ROOT, Crm, Failed, Gateway, block, make_certificates, new_key, until
+from gateway import ROOT, Crm, Failed, Gateway, block, end_on_sigterm, make_certificates, new_key, until
 from ledger import Ledger, Switch, judge
 from load import RATE, STEADY, WEIGHTS, Credential, World
 
@@ -38,7 +38,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=150.0, help="requests a second")
     parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--upgrades", type=int, default=0)
-    parser.add_argument("--plain", action="store_true", help="hold no sockets over a restart: connections are refused meanwhile; and no upgrades")
+    parser.add_argument("--plain", action="store_true",
+                        help="hold no sockets over a restart: connections are refused meanwhile; and no upgrades")
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("--json", action="store_true", help="the closing figures as JSON on stdout")
     parser.add_argument("--binary", default=os.environ.get("SIDELOCK_BIN", "target/debug/sidelock"))
@@ -150,6 +151,8 @@ class Run:
     def check_growth(self) -> None:
         """Memory and descriptors of the process that has been there since `count_from_here`."""
         samples = self.watch.of(self.gateway.pid, self.begun + watch.WARM_SECONDS, time.monotonic())
+        (self.folder / "samples.csv").write_text(
+            "".join(f"{one.at - self.begun:.1f},{one.resident},{one.descriptors}\n" for one in samples))
         figures, found = watch.growth(samples)
         self.figures |= figures
         self.found += found
@@ -211,7 +214,8 @@ def report(given: argparse.Namespace, run: Run, faults: Faults, seconds: float) 
     findings = run.findings
     figures = {
         "seed": given.seed, "seconds": round(seconds), "requests": len(sends), "executed": len(run.crm.executions()),
-        "processes": run.gateway.generation, "faults": sum(faults.made.values()), "faults_by_kind": dict(sorted(faults.made.items())),
+        "processes": run.gateway.generation,
+        "faults": sum(faults.made.values()), "faults_by_kind": dict(sorted(faults.made.items())),
         **findings.counts(), **run.figures,
         "by_status": dict(sorted(Counter(str(send.outcome) for send in sends).items())),
         "by_wire": dict(sorted(Counter(send.wire for send in sends).items())),
@@ -225,7 +229,7 @@ def report(given: argparse.Namespace, run: Run, faults: Faults, seconds: float) 
             if isinstance(value, dict):
                 value = ", ".join(f"{kind} {count:,}" for kind, count in value.items())
             if name != "found":
-                print(f"{name.replace('_', ' '):24} {value:,}" if isinstance(value, int) and name != "seed" else f"{name.replace('_', ' '):24} {value}")
+                print(f"{name.replace('_', ' '):24} {value}")
     for what in figures["found"][:40]:
         print(f"FAILED: {what}", file=sys.stderr)
     return 1 if figures["found"] else 0
@@ -236,6 +240,7 @@ def main() -> int:
     if given.self_test:
         return asyncio.run(selftest.run(given, Run))
     print(f"seed {given.seed}", file=sys.stderr)
+    end_on_sigterm()
     folder = Path(tempfile.mkdtemp(prefix="sidelock-soak-"))
     try:
         return asyncio.run(whole(given, folder))

@@ -2,7 +2,8 @@
 is wrong is falsified in each place that a check looks at, and that check must notice.
 
 Against a CRM that lies: requests lost, doubled and mixed up. Against a revocation that the gateway is never told of: wrong
-decisions. With a memory of deliveries that is switched off, and with a process that is killed. The rest works on the books of the honest run.
+decisions. With a memory of deliveries that is switched off, and with a process that is killed. The rest works on the books of
+the honest run.
 """
 
 import asyncio
@@ -24,7 +25,8 @@ SECONDS = 4
 async def short_run(given, run_class, lie: str = "", spoil=None, meanwhile=None, forgetful: bool = False):
     """Some seconds of load without any fault; `spoil` is done before, `meanwhile` in between. The run, with its books closed."""
     folder = Path(tempfile.mkdtemp(prefix="sidelock-soak-"))
-    run = run_class(given, folder, {kind: WEIGHTS[kind] for kind in (*STEADY, "webhook again", "over the rate")}, held=False, lie=lie)
+    kinds = {kind: WEIGHTS[kind] for kind in (*STEADY, "webhook again", "over the rate")}
+    run = run_class(given, folder, kinds, held=False, lie=lie)
     if forgetful:
         run.gateway.write("sidelock.toml", run.gateway.configuration(False).replace("[[webhook]]", "[[webhook]]\nreplay = false"))
     try:
@@ -112,7 +114,8 @@ def ledgers(run) -> dict[str, list[str]]:
 def rising() -> dict[str, list[str]]:
     """Series of a process that forgets what it opened, and of one that does not."""
     series = lambda memory, descriptors: [
-        watch.Sample(at / 2, 1, (50 << 20) + at * memory + at % 7 * 100_000, 40 + at * descriptors // 100 + at % 5) for at in range(400)]
+        watch.Sample(at / 2, 1, (50 << 20) + at * memory + at % 7 * 100_000, 40 + at * descriptors // 100 + at % 5)
+        for at in range(400)]
     flat = watch.growth(series(0, 0))[1] + watch.forgotten(40, 40)
     return {
         "memory that rises": [] if flat else watch.growth(series(40_000, 0))[1],

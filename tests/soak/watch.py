@@ -171,7 +171,7 @@ def compare_metrics(sends: list[Send], before: str, after: str) -> list[str]:
     for code_class in set(seen) | set(counted):
         more = counted[code_class] - seen[code_class]
         if not 0 <= more <= unsure + (strangers + UNREADABLE if code_class == "4xx" else 0):
-            found.append(f"metrics: {counted[code_class]} answers {code_class}, the clients saw {seen[code_class]} ({unsure} were cut)")
+            found.append(f"metrics: {counted[code_class]} answers {code_class}, the clients saw {seen[code_class]}; {unsure} were cut")
     for key in kept & set(seen_by_key) - {"unknown"}:
         more = answers[key, "2xx"] + answers[key, "1xx"] - seen_by_key[key]
         if not 0 <= more <= unsure_by_key[key]:
