@@ -233,6 +233,7 @@ class Faults:
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", self.random.randrange(2), 0))
                 connection.sendall(data)
+            self.ledger.strays += 1
             await asyncio.sleep(0.005)
 
     # The process

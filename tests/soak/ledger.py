@@ -91,6 +91,8 @@ class Ledger:
         self.numbers = itertools.count(1)
         self.crm_trouble = Windows()
         self.restarting = Windows()
+        #: Connections that were opened only to be cut.
+        self.strays = 0
         self.wrong_otherwise: list[str] = []
         #: WebSockets that ended before their time: when, whether their key was good, and how. Judged at the end: an edit is in
         #: the ledger only once it is done.

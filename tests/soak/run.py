@@ -77,7 +77,7 @@ class Run:
         self.tasks: list[asyncio.Task] = []
         self.figures: dict = {}
         self.pages: list[str] = []
-        self.mark = 0
+        self.mark = self.strays = 0
 
     async def open(self, everything: bool) -> Faults:
         certificates = make_certificates(self.folder, 3)
@@ -122,7 +122,7 @@ class Run:
     async def count_from_here(self) -> None:
         """From now on one process, whose metrics are compared and whose memory is watched."""
         self.pages = [self.gateway.ask("/metrics")]
-        self.mark = len(self.world.ledger.sends)
+        self.mark, self.strays = len(self.world.ledger.sends), self.world.ledger.strays
         self.begun = time.monotonic()
         self.descriptors_at_rest = watch.look(self.gateway.pid).descriptors
 
@@ -130,7 +130,7 @@ class Run:
         """Everything that must hold at the end."""
         ledger = self.world.ledger
         self.pages.append(self.gateway.ask("/metrics"))
-        self.found += watch.compare_metrics(ledger.sends[self.mark:], *self.pages)
+        self.found += watch.compare_metrics(ledger.sends[self.mark:], *self.pages, ledger.strays - self.strays)
         self.lines = watch.read_log(self.folder)
         self.found += watch.compare_log(ledger, self.lines)
         self.findings = judge(ledger, self.crm.executions(), not self.given.plain)

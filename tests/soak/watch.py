@@ -111,14 +111,9 @@ def compare_log(ledger: Ledger, lines: list[dict]) -> list[str]:
     unheard = sum(send.outcome in (CUT, NO_ANSWER, SILENT, BROKEN_OFF) and not send.request_id for send in ledger.sends)
     nobodys = [same[0] for number, same in by_id.items() if number not in told]
     # A request that was cut while its head was written is no request; the others are in the log.
-    if len([line for line in nobodys if line.get("status") != 400]) > unheard + storms(nobodys):
+    if len([line for line in nobodys if line.get("status") != 400]) > unheard + ledger.strays:
         found.append(f"{len(nobodys)} lines of requests that nobody sent; {unheard} were cut")
     return found
-
-
-def storms(lines: list[dict]) -> int:
-    """Lines of the connections that `clients_cut` breaks: they are in no ledger, and have no end."""
-    return sum(line.get("path") == "/api/messages" and line.get("end") != "complete" for line in lines)
 
 
 # The metrics
@@ -147,9 +142,10 @@ def rise(before: str, after: str, name: str, kept: set[str]) -> Counter:
 REASONS = {"no key": ("missing", 401), "over the rate": ("rate", 429), "crm hangs": ("upstream_timeout", 504)}
 
 
-def compare_metrics(sends: list[Send], before: str, after: str) -> list[str]:
-    """The rise of the counters of one process, against what its clients saw. What a client cut may be in them or not. A key
-    that was deleted takes its series with it, and whoever still sends it is a stranger."""
+def compare_metrics(sends: list[Send], before: str, after: str, strays: int = 0) -> list[str]:
+    """The rise of the counters of one process, against what its clients saw. What a client cut may be in them or not, and so
+    may `strays`, connections that no request came over. A key that was deleted takes its series with it, and whoever still
+    sends it is a stranger."""
     there = [{dict(labels)["key"] for labels in families(page)["sidelock_requests_total"]} for page in (before, after)]
     gone = there[0] - there[1] | {send.key for send in sends} - there[1]
     kept = (there[0] | there[1]) - gone
@@ -162,7 +158,9 @@ def compare_metrics(sends: list[Send], before: str, after: str) -> list[str]:
             unsure_by_key[send.key] += 1
         elif status and send.key in gone:
             strangers += status == 401
-        elif status and send.request_id:
+        elif status and not send.request_id:
+            strays += 1
+        elif status:
             seen[f"{status // 100}xx"] += 1
             seen_by_key[send.key] += status in (200, 101)
     found, counted = [], Counter()
@@ -170,7 +168,7 @@ def compare_metrics(sends: list[Send], before: str, after: str) -> list[str]:
         counted[code_class] += value
     for code_class in set(seen) | set(counted):
         more = counted[code_class] - seen[code_class]
-        if not 0 <= more <= unsure + (strangers + UNREADABLE if code_class == "4xx" else 0):
+        if not 0 <= more <= unsure + (strangers + strays if code_class == "4xx" else 0):
             found.append(f"metrics: {counted[code_class]} answers {code_class}, the clients saw {seen[code_class]}; {unsure} were cut")
     for key in kept & set(seen_by_key) - {"unknown"}:
         more = answers[key, "2xx"] + answers[key, "1xx"] - seen_by_key[key]
@@ -182,10 +180,6 @@ def compare_metrics(sends: list[Send], before: str, after: str) -> list[str]:
         if not 0 <= total - count <= unsure:
             found.append(f"metrics: {total} refusals for the reason {reason}, the clients saw {count}")
     return found
-
-
-#: Connections that `clients_cut` breaks in the middle of something are counted as refusals, and are in no ledger.
-UNREADABLE = 1000
 
 
 async def settled(gateway: Gateway, folder: Path) -> None:
