@@ -69,11 +69,12 @@ debian_parts() {
     has openssl || packages+=(openssl)
     has chromium || packages+=(chromium)
     has haproxy || packages+=(haproxy)
+    has systemd-analyze || packages+=(systemd)
     has h2load || packages+=(nghttp2-client)
     has python3 || packages+=(python3)
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}" || missing "${packages[*]}"
-    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy h2load python3; do
+    for program in prometheus promtool prometheus-alertmanager amtool node npm curl valgrind openssl chromium haproxy systemd-analyze h2load python3; do
         has "$program" || missing "$program"
     done
 }

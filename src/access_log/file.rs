@@ -123,7 +123,13 @@ impl LogFile {
             }
             return;
         }
-        match self.rotate(now) {
+        // During an upgrade two processes write the same file: whoever comes second finds it renamed. Where files cannot be locked, a
+        // file may be rotated twice.
+        drop(self.file.lock());
+        let rotated = self.rotate(now);
+        // The new file has no lock; the old one keeps none if it stays.
+        drop(self.file.unlock());
+        match rotated {
             Ok(()) => self.not_before = None,
             Err(error) => {
                 self.not_before = Some(now.after(RETRY));
@@ -145,8 +151,6 @@ impl LogFile {
     }
 
     fn rotate(&mut self, now: WallTime) -> std::io::Result<()> {
-        // During an upgrade two processes write the same file: whoever comes second finds it renamed. The lock ends with the file.
-        self.file.lock()?;
         let own = self.file.metadata()?;
         if !own.is_file() {
             self.rotation.size = None;

@@ -5,12 +5,11 @@
 
 pub mod keeper;
 mod watching;
+mod whole;
 mod workshop;
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::metrics::Reload;
 use crate::proxy::Live;
 use keeper::Keeper;
 use watching::{Watching, watched};
+pub use whole::write_whole;
 pub use workshop::{Memories, MemoryName, Workshop};
 
 /// The content is looked at this often, whatever was heard.
@@ -390,18 +390,4 @@ impl StartOnly {
             }
         }
     }
-}
-
-/// Writes a small file so that a reader sees all of it or the one before.
-///
-/// # Errors
-/// As the file system says.
-pub fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    // Who calls from where is nobody else's business.
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    drop(file);
-    std::fs::rename(temporary, path)
 }

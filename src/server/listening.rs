@@ -170,8 +170,9 @@ pub(super) struct Listening<A> {
     draining: ShutdownWatch,
     /// Told once, when it accepts; dropped without a word if it never will.
     up: Option<mpsc::Sender<()>>,
-    /// Where each of so many threads is heard of.
-    pulse: Option<(Vitals, usize)>,
+    /// Where it is told that nobody accepts any more, and, if so many threads serve, where each is heard of.
+    vitals: Vitals,
+    pulses: Option<usize>,
     threads: Option<usize>,
 }
 
@@ -182,19 +183,19 @@ impl<A> Listening<A> {
         sockets: Vec<Bound>,
         draining: ShutdownWatch,
         up: mpsc::Sender<()>,
-        threads: Option<usize>,
+        (vitals, threads): (Vitals, Option<usize>),
     ) -> Self {
         let mut service = Service::new(name.to_owned(), app);
         for bound in &sockets {
             // hyper has its own buffers.
             service.add_listener(bound.config().l4_buffer(L4BufferSettings::unbuffered()));
         }
-        Self { service, sockets, draining, up: Some(up), pulse: None, threads }
+        Self { service, sockets, draining, up: Some(up), vitals, pulses: None, threads }
     }
 
     /// With a beat on each of its threads.
-    pub(super) fn with_pulse(self, vitals: Vitals, threads: usize) -> Self {
-        Self { pulse: Some((vitals, threads)), ..self }
+    pub(super) fn with_pulses(self, threads: usize) -> Self {
+        Self { pulses: Some(threads), ..self }
     }
 }
 
@@ -212,9 +213,10 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
                 table.add(bound.name(), bound.descriptor);
             }
         }
-        if let Some((vitals, threads)) = self.pulse.take() {
-            pulse::start(&vitals, threads).await;
+        if let Some(threads) = self.pulses {
+            pulse::start(&self.vitals, threads).await;
         }
+        let listening = self.vitals.task("a listener");
         let (mut up, draining) = (self.up.take(), self.draining.clone());
         let service = pingora_core::services::Service::start_service(
             &mut self.service,
@@ -233,6 +235,10 @@ impl<A: ServerApp + Send + Sync + 'static> pingora_core::services::Service for L
             polled
         })
         .await;
+        if matches!(self.draining.has_changed(), Ok(false)) {
+            tracing::error!("nobody accepts connections any more");
+            listening.down();
+        }
     }
 
     fn name(&self) -> &str {

@@ -7,7 +7,7 @@ mod handover;
 mod inherited;
 mod listening;
 mod origin;
-mod panics;
+pub mod panics;
 mod pulse;
 mod signs;
 mod sockets;
@@ -186,7 +186,8 @@ impl Sidelock {
     /// # Errors
     /// It could not serve.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { server, writer, stop, signs, switches, keeper, socket_files, listening: _, admin: _ } = self;
+        let Self { server, writer, stop, signs, switches, keeper, socket_files, listening: _, admin: _ } =
+            self;
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         if !switches.fate.is_replaced() {
             keeper.keep();

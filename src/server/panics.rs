@@ -5,7 +5,7 @@ use std::panic::{self, PanicHookInfo};
 use prometheus::IntCounter;
 
 /// From now on panics are counted, and logged by their place.
-pub(super) fn watch(count: IntCounter) {
+pub fn watch(count: IntCounter) {
     panic::set_hook(Box::new(move |panic| {
         count.inc();
         tell(panic);

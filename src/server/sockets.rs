@@ -66,9 +66,10 @@ impl Sockets {
     ) {
         let (drain, leave) = (switches.drain.subscribe(), switches.leave.subscribe());
         let proxy = Accept(Arc::new(proxy));
-        let proxy = Listening::new("proxy", proxy, self.clients, drain, up.clone(), None);
-        pingora.add_service(proxy.with_pulse(vitals, pingora.configuration.threads));
-        pingora.add_service(Listening::new("admin", admin, vec![self.admin], leave, up, Some(1)));
+        let proxy = Listening::new("proxy", proxy, self.clients, drain, up.clone(), (vitals.clone(), None));
+        pingora.add_service(proxy.with_pulses(pingora.configuration.threads));
+        let vitals = (vitals, Some(1));
+        pingora.add_service(Listening::new("admin", admin, vec![self.admin], leave, up, vitals));
     }
 
     /// Where connections are told from others by their listener.

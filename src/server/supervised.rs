@@ -40,10 +40,13 @@ impl<A: BackgroundService + Send + Sync + 'static> BackgroundService for Supervi
             let (task, watch) = (Arc::clone(&self.task), shutdown.clone());
             let began = Instant::now();
             let ended = tokio::spawn(async move { task.start(watch).await }).await;
+            self.word.down();
             if ended.is_ok() {
+                if matches!(shutdown.has_changed(), Ok(false)) {
+                    tracing::error!(task = self.name, "a background task gave up");
+                }
                 return;
             }
-            self.word.down();
             if began.elapsed() > RECOVERED {
                 wait = self.first_wait;
             }

@@ -50,7 +50,8 @@ fn an_upgrade_by_command_and_by_signal_keeps_the_sockets() {
 #[test]
 fn nothing_is_lost_under_load_and_readiness_has_no_gap() {
     let crm = Crm::usual();
-    let (gateway, key) = Gateway::reading(&crm);
+    let key = TestKey::new(&["read"], "rate = \"100000/s burst 100000\"");
+    let gateway = Plan::before(&crm).key(&key).start();
     let (over, lost, served) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let (over, lost, served) = (Arc::new(over), Arc::new(lost), Arc::new(served));
     let mut threads = Vec::new();
@@ -72,6 +73,7 @@ fn nothing_is_lost_under_load_and_readiness_has_no_gap() {
             }
         }));
     }
+    threads.push(std::thread::spawn(keep_asking(&gateway, &key, &over, &lost, &served)));
     for _ in 0..3 {
         upgraded(&gateway);
         let before = served.load(Ordering::Relaxed);
@@ -82,6 +84,30 @@ fn nothing_is_lost_under_load_and_readiness_has_no_gap() {
         thread.join().unwrap();
     }
     assert_eq!(lost.load(Ordering::Relaxed), 0, "of {}", served.load(Ordering::Relaxed));
+}
+
+/// Over one connection for as long as its answers do not say that they are the last.
+fn keep_asking(
+    gateway: &Gateway,
+    key: &TestKey,
+    over: &Arc<AtomicBool>,
+    lost: &Arc<AtomicUsize>,
+    served: &Arc<AtomicUsize>,
+) -> impl FnOnce() + Send + 'static {
+    let (over, lost, served) = (Arc::clone(over), Arc::clone(lost), Arc::clone(served));
+    let (address, header) = (gateway.address, key.header());
+    move || {
+        let mut connection = Connection::open(address);
+        while !over.load(Ordering::Relaxed) {
+            connection.send(request("GET", "/api/kept", &[&header], ""));
+            let answer = connection.answer();
+            if !answer.as_ref().is_some_and(|answer| answer.keeps_connection()) {
+                connection = Connection::open(address);
+            }
+            let counter = if answer.is_some_and(|answer| answer.status == 200) { &served } else { &lost };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 #[test]

@@ -44,6 +44,7 @@ mod metrics;
 mod observe;
 mod origins;
 mod packs;
+mod panics;
 mod records;
 mod reload;
 mod replay;

@@ -118,7 +118,8 @@ fn end(mut child: Child) -> String {
 
 #[test]
 fn five_restarts_with_lent_sockets_lose_nothing() {
-    let (crm, key, folder) = (Crm::usual(), TestKey::new(&["read"], ""), tempfile::tempdir().unwrap());
+    let key = TestKey::new(&["read"], "rate = \"100000/s burst 100000\"");
+    let (crm, folder) = (Crm::usual(), tempfile::tempdir().unwrap());
     let (clients, admin) = (lent(), lent());
     let (address, admin_address) = (clients.local_addr().unwrap(), admin.local_addr().unwrap());
     let config = files(folder.path(), &crm, &key, &format!("listen = [\"{address}\"]"), admin_address);

@@ -30,15 +30,27 @@ impl Predecessor {
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         // What this process starts must not have it.
         nix::unistd::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        match Self::given(stream) {
+            // It died before it gave anything: somebody must run.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                tracing::warn!("the process that was to be replaced is gone");
+                Ok(None)
+            }
+            given => given.map(Some),
+        }
+    }
+
+    fn given(stream: UnixStream) -> io::Result<(Self, Inherited)> {
         let sockets = receive_sockets(&stream)?;
         let mut talk = Talk::over(stream);
-        let Some(Word::Sockets(spots)) = talk.hear()? else { return Err(io::ErrorKind::InvalidData.into()) };
-        if spots.len() != sockets.len() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+        let spots = match talk.hear()? {
+            Some(Word::Sockets(spots)) if spots.len() == sockets.len() => spots,
+            Some(_) => return Err(io::ErrorKind::InvalidData.into()),
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
         let given = spots.into_iter().zip(sockets);
         let given = given.map(|(spot, descriptor): (_, RawFd)| Given { spot, descriptor }).collect();
-        Ok(Some((Self { talk }, Inherited::new(given))))
+        Ok((Self { talk }, Inherited::new(given)))
     }
 
     /// Everything is open. Returns what the predecessor knows when it says to run, or when it is gone: then somebody must run. One
