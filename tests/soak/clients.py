@@ -18,6 +18,7 @@ import h2.exceptions
 from ledger import BROKEN_OFF, CUT, NO_ANSWER, NO_CONNECTION, NOT_TAKEN, SILENT, Send
 
 PATIENCE = 20.0
+MOST_LINES = 8
 LIMIT = 1 << 20
 
 
@@ -175,6 +176,10 @@ def as_bytes(request: Request, keep: bool) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+#: asyncio itself does not hold on to a task.
+READING: set[asyncio.Task] = set()
+
+
 class Line:
     """One HTTP/2 connection: what its streams wait for."""
 
@@ -193,7 +198,9 @@ class Line:
         self.ended = False
         self.peer.initiate_connection()
         self.flush()
-        self.task = asyncio.create_task(self.read())
+        task = asyncio.create_task(self.read())
+        READING.add(task)
+        task.add_done_callback(READING.discard)
 
     def flush(self) -> None:
         self.writer.write(self.peer.data_to_send())
@@ -282,8 +289,17 @@ class Http2:
             if not (line and line.is_open):
                 reader, writer = await asyncio.wait_for(asyncio.open_connection(
                     "127.0.0.1", self.port, ssl=self.tls, server_hostname="gate.example" if self.tls else None), PATIENCE)
+                self.close_oldest()
                 line = self.lines[key] = Line(reader, writer)
             return line
+
+    def close_oldest(self) -> None:
+        """Of those that are not in use: a client does not keep more and more."""
+        unused = [key for key, line in self.lines.items() if not line.answers]
+        for key in unused[:max(0, len(self.lines) - MOST_LINES)]:
+            line = self.lines.pop(key)
+            line.ended = True  # For whoever was about to use it.
+            line.writer.transport.abort()
 
     async def send(self, send: Send, request: Request, keep: bool = True, cut_after: int | None = None,
                    cut_answer: int | None = None) -> Answer | None:

@@ -35,7 +35,8 @@ class Faults:
         """Every kind, in a new order; the rest of a run is made of such decks."""
         kinds = [
             self.key_created, self.key_created, self.key_rotated, self.key_rotated_with_overlap, self.key_revoked,
-            self.key_revoked_by_hand, self.key_deleted_by_hand, self.key_added_by_hand, self.keys_broken, self.scope_changed,
+            self.key_revoked_by_hand, self.key_deleted_by_hand, self.key_added_by_hand, self.keys_pruned, self.keys_broken,
+            self.scope_changed,
             self.configuration_broken, self.hang_up, self.certificate_changed, self.crm_killed, self.crm_frozen,
             self.crm_closes_idle, self.clients_cut,
         ]
@@ -143,6 +144,10 @@ class Faults:
         begun = time.monotonic()
         self.gateway.write("keys.toml", "".join(it for it in blocks if f'id = "{one.id}"' not in it))
         self.all_over(one.id, begun)
+
+    async def keys_pruned(self) -> None:
+        """What has been revoked goes; it was refused before, and is afterwards."""
+        await self.gateway.command("keys", "prune", "--older-than", "1s")
 
     async def keys_broken(self) -> None:
         """A broken file is saved, with a key that nobody may have; nothing of it may be in force, then or later."""
