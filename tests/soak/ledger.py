@@ -14,6 +14,8 @@ IN_FORCE = 2.0
 CUT, NOT_TAKEN, NO_CONNECTION, NO_ANSWER, BROKEN_OFF, SILENT = (
     "cut by the client", "not taken", "no connection", "closed without an answer", "answer broke off", "no answer in time")
 CRM_TROUBLE = {502, 503, 504}
+#: So many requests over HTTP/2 may be turned away unseen while nothing is restarted.
+MOST_NOT_TAKEN = 5
 
 
 class Switch:
@@ -153,6 +155,10 @@ def judge(ledger: Ledger, record: list[tuple[str, str, str]], sockets_held: bool
         by_once[send.once] += len(done)
         _judge_answer(send, done, ledger, sockets_held, found)
         _judge_executions(send, done, found)
+    # A connection that says goodbye when it has idled long enough may just miss a request; many are no accident.
+    shy = [send for send in ledger.sends if send.outcome == NOT_TAKEN and not ledger.restarting.touch(send.start, send.end)]
+    if len(shy) > MOST_NOT_TAKEN:
+        found.lost += [f"{_what(send)}: {NOT_TAKEN}" for send in shy]
     for send, at, valid, why in ledger.cut_tunnels:
         excused = (ledger.restarting.touch(send.start, at) or ledger.crm_trouble.touch(send.start, at)
                    or False in valid.within(send.start, at))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import watch
-from ledger import NO_ANSWER, NO_CONNECTION, SILENT, Findings, judge
+from ledger import NO_ANSWER, NO_CONNECTION, NOT_TAKEN, SILENT, Findings, judge
 from load import STEADY, WEIGHTS
 
 SECONDS = 4
@@ -78,6 +78,8 @@ def books(run) -> dict[str, tuple[str, Findings]]:
         "a connection closed without an answer": ("lost", outcome(ok, NO_ANSWER)),
         "a connection refused": ("lost", outcome(ok, NO_CONNECTION)),
         "no answer ever": ("lost", outcome(ok, SILENT)),
+        "many turned away unseen": ("lost", lambda sends, record: [
+            setattr(send, "outcome", NOT_TAKEN) for send in list(sends.values())[:10]]),
         "a good key refused": ("wrong", outcome(ok, 401)),
         "a CRM that is well, unreachable": ("wrong", outcome(ok, 502)),
         "a wrong scope let through": ("wrong", outcome(no, 200)),
