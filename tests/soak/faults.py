@@ -14,7 +14,7 @@ import time
 from collections import Counter
 
 from gateway import Failed, block, key_id_of, new_key, until
-from ledger import Switch
+from ledger import IN_FORCE, Switch
 from load import Credential, World
 
 #: After the CRM is back, its trouble may show for so long: an address that was put out is tried again ever more seldom.
@@ -144,6 +144,8 @@ class Faults:
         begun = time.monotonic()
         self.gateway.write("keys.toml", "".join(it for it in blocks if f'id = "{one.id}"' not in it))
         self.all_over(one.id, begun)
+        # It counts once the files have been good and still for half a second, so nothing else is edited meanwhile.
+        await until("a deleted key is gone", lambda: f'key="{one.id}"' not in self.gateway.ask("/metrics"), IN_FORCE)
 
     async def keys_pruned(self) -> None:
         """What has been revoked goes; it was refused before, and is afterwards."""
@@ -151,6 +153,7 @@ class Faults:
 
     async def keys_broken(self) -> None:
         """A broken file is saved, with a key that nobody may have; nothing of it may be in force, then or later."""
+        await asyncio.sleep(IN_FORCE / 2)  # What was edited before has its second to be in force.
         good = self.gateway.key_file.read_text()
         never = block(self.world.never.id, self.world.never.key, ["read", "write"])
         some = good.index("[[key]]")
@@ -180,6 +183,7 @@ class Faults:
         self.world.reports.change(begun, time.monotonic(), self.opened)
 
     async def configuration_broken(self) -> None:
+        await asyncio.sleep(IN_FORCE / 2)
         good = self.gateway.config_file.read_text()
         opened = self.gateway.configuration(True)
         self.gateway.write("sidelock.toml", opened + self.random.choice(["\nsurprise = 1\n", "\n[[webhook", "\n[limits]\n"]))
@@ -267,6 +271,7 @@ class Faults:
 
     async def upgrade_refused(self) -> None:
         """A new process that cannot start changes nothing, whatever tells it to."""
+        await asyncio.sleep(IN_FORCE / 2)
         good, old = self.gateway.config_file.read_text(), self.gateway.pid
         self.gateway.write("sidelock.toml", good + "\nsurprise = 1\n")
         try:

@@ -18,6 +18,8 @@ WARM_SECONDS = 10.0
 #: What the resident memory of a warm process may rise by within a run, by its slope: noise of the allocator, and the tables
 #: that are bounded and fill up (remembered deliveries, origins, keys that come and go).
 MOST_BYTES_GROWN = 6 << 20
+#: Seconds below which a slope tells nothing.
+LEAST_SPAN = 30
 #: And what descriptors may: their number goes up and down with connections. At rest it is exact, see `forgotten`.
 MOST_DESCRIPTORS_GROWN = 25
 
@@ -73,9 +75,10 @@ def growth(samples: list[Sample]) -> tuple[dict, list[str]]:
         found.append(f"memory rose by {memory * 60 / 1024:.0f} KiB a minute for {span:.0f} s")
     if descriptors * span > MOST_DESCRIPTORS_GROWN:
         found.append(f"descriptors rose by {descriptors * 60:.1f} a minute for {span:.0f} s")
-    return {
-        "watched_seconds": round(span), "resident_mib": round(samples[-1].resident / 2**20, 1),
-        "resident_kib_per_minute": round(memory * 60 / 1024, 1), "descriptors_per_minute": round(descriptors * 60, 2)}, found
+    figures = {"watched_seconds": round(span), "resident_mib": round(samples[-1].resident / 2**20, 1)}
+    if span >= LEAST_SPAN:
+        figures |= {"resident_kib_per_minute": round(memory * 60 / 1024, 1), "descriptors_per_minute": round(descriptors * 60, 2)}
+    return figures, found
 
 
 def forgotten(before: int, now: int) -> list[str]:
