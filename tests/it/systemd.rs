@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::handover::upgraded;
 use crate::support::client::{Connection, get, request, try_get};
@@ -30,7 +31,9 @@ fn notifying(folder: &Path, more: &[(&'static str, &str)]) -> (Gateway, UnixData
 fn hear(socket: &UnixDatagram, line: &str) {
     let mut buffer = [0; 512];
     let mut heard = String::new();
+    let deadline = Instant::now() + PATIENCE;
     while !heard.lines().any(|it| it == line) {
+        assert!(Instant::now() < deadline, "{line} never came; last: {heard}");
         let length = socket.recv(&mut buffer).unwrap_or_else(|_| panic!("{line} never came; last: {heard}"));
         heard = String::from_utf8_lossy(&buffer[..length]).into_owned();
     }
