@@ -150,7 +150,9 @@ class Run:
 
     def check_growth(self) -> None:
         """Memory and descriptors of the process that has been there since `count_from_here`."""
-        samples = self.watch.of(self.gateway.pid, self.begun + watch.WARM_SECONDS, time.monotonic())
+        now = time.monotonic()
+        warm = self.begun + max(watch.WARM_SECONDS, (now - self.begun) / 4)
+        samples = self.watch.of(self.gateway.pid, warm, now)
         (self.folder / "samples.csv").write_text(
             "".join(f"{one.at - self.begun:.1f},{one.resident},{one.descriptors}\n" for one in samples))
         figures, found = watch.growth(samples)

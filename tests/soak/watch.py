@@ -13,7 +13,7 @@ from gateway import Gateway, until
 from ledger import BROKEN_OFF, CUT, NO_ANSWER, SILENT, Ledger, Send
 
 SECONDS_BETWEEN = 0.5
-#: A process is warm after this: pools are filled, tables have their first entries.
+#: A process is warm after this, or a quarter of the run: pools are filled, tables have their first entries.
 WARM_SECONDS = 10.0
 #: What the resident memory of a warm process may rise by within a run, by its slope: noise of the allocator, and the tables
 #: that are bounded and fill up (remembered deliveries, origins, keys that come and go).
