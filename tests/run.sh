@@ -4,6 +4,7 @@
 #   tests/run.sh                                                 everything
 #   SIDELOCK_REAL_ONLY=1 SIDELOCK_BIN=/path/to/sidelock tests/run.sh     only the tests with real parts
 #   SIDELOCK_SKIP_BENCH=1 tests/run.sh                           all but the gate of instructions, which takes minutes
+#   SIDELOCK_SOAK_MINUTES=30 tests/run.sh                        a longer soak test (default: 0.5); 0 leaves it out
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -142,6 +143,16 @@ real_tests() {
     "$VENV/bin/python" -m pytest tests/real -q -p no:cacheprovider --color=no 2>&1 | tee "$LOGS/real.txt" || broken=1
 }
 
+# Everything goes on while everything breaks. Three runs: its own test, the soak, and restarts and upgrades under load.
+soak_test() {
+    local minutes=${SIDELOCK_SOAK_MINUTES:-0.5}
+    [ "$minutes" != 0 ] || return 0
+    step "soak test"
+    "$VENV/bin/python" tests/soak/run.py --self-test 2>&1 | tee "$LOGS/soak.txt" || broken=1
+    "$VENV/bin/python" tests/soak/run.py --minutes "$minutes" 2>&1 | tee -a "$LOGS/soak.txt" || broken=1
+    "$VENV/bin/python" tests/soak/run.py --restarts 5 --upgrades 5 2>&1 | tee -a "$LOGS/soak.txt" || broken=1
+}
+
 # Instructions of the release binary against tests/bench/ceilings.json. Cargo builds it only if something changed. It takes two
 # minutes, on a busy machine more; beyond ten something is stuck.
 instruction_gate() {
@@ -167,6 +178,7 @@ if [ -z "${SIDELOCK_REAL_ONLY:-}" ]; then
     rust_tests
 fi
 real_tests
+soak_test
 if [ -z "${SIDELOCK_REAL_ONLY:-}" ] && [ -z "${SIDELOCK_SKIP_BENCH:-}" ]; then
     instruction_gate
 fi
