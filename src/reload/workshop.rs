@@ -52,6 +52,8 @@ pub struct Workshop {
     pub places: Vec<Place>,
     /// The bots whose webhook is watched at Telegram.
     pub telegram: Arc<Watch>,
+    /// Connections to the CRM that there are file descriptors for.
+    pub most_to_crm: usize,
     /// The looks at the CRM.
     pub rounds: Arc<Rounds>,
     /// The access log, whose file is opened again on SIGHUP.
@@ -75,6 +77,7 @@ impl Workshop {
             access_log: AccessLog::off(metrics.log_lines_dropped.clone()),
             telegram: Arc::new(Watch::new(Arc::clone(&metrics), clock.clone())),
             metrics,
+            most_to_crm: usize::MAX,
             rounds: Rounds::new(),
             seen: Arc::default(),
             senders: Arc::default(),
@@ -90,12 +93,14 @@ impl Workshop {
     /// The CRM's TLS cannot be set up.
     pub fn live(&self, config: &Config, keys: Vec<Key>, before: Option<&Live>) -> Result<Live, TlsError> {
         let keep_alive = config.timeouts.upstream_keep_alive;
+        let mut wanted = config.upstream.clone();
+        wanted.max_connections = wanted.max_connections.min(self.most_to_crm);
         let kept = before
             .map(|live| &live.upstream)
-            .filter(|it| *it.config() == config.upstream && it.keep_alive() == keep_alive);
+            .filter(|it| *it.config() == wanted && it.keep_alive() == keep_alive);
         let upstream = match kept {
             Some(upstream) => Arc::clone(upstream),
-            None => Upstream::new(config.upstream.clone(), keep_alive, &self.metrics.upstreams, &self.clock)?,
+            None => Upstream::new(wanted, keep_alive, &self.metrics.upstreams, &self.clock)?,
         };
         self.rounds.follow(&upstream);
         let keys = Arc::new(KeySet::join(keys, &self.states, config.limits.per_key));

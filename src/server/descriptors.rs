@@ -10,18 +10,21 @@ const RESERVE: u64 = 256;
 /// To the CRM for each client's connection: its socket, and a second descriptor of it that looks for its end.
 const PER_REQUEST: u64 = 2;
 
-/// Raises this process's own limit as far as `limits` need it and the system lets it; lowers `limits.connections` to what fits.
-pub(super) fn fit(limits: Limits) -> Limits {
+/// Raises this process's own limit as far as `limits` need it and the system lets it; lowers `limits.connections` to what fits, and
+/// tells how many connections to the CRM then fit.
+pub(super) fn fit(limits: Limits) -> (Limits, usize) {
     let wanted = u64::try_from(limits.connections).unwrap_or(u64::MAX);
-    let Some(most) = raise(needed(wanted)) else { return limits };
+    let Some(most) = raise(needed(wanted)) else { return (limits, usize::MAX) };
     let connections = fitting(most, wanted);
-    if connections < wanted {
+    let to_crm = left(most, connections);
+    if to_crm < wanted {
         tracing::warn!(
             descriptors = most,
-            "the limit on open files (ulimit -n) is too low for connections = {wanted}: {connections} at once"
+            "the limit on open files (ulimit -n) is too low for connections = {wanted}: {connections} of clients at once, {to_crm} to the CRM"
         );
     }
-    Limits { connections: usize::try_from(connections).unwrap_or(limits.connections), ..limits }
+    let connections = usize::try_from(connections).unwrap_or(limits.connections);
+    (Limits { connections, ..limits }, usize::try_from(to_crm).unwrap_or(usize::MAX))
 }
 
 fn needed(connections: u64) -> u64 {
@@ -32,6 +35,12 @@ fn needed(connections: u64) -> u64 {
 fn fitting(most: u64, wanted: u64) -> u64 {
     let shared = most.saturating_sub(RESERVE.min(most / 2));
     wanted.min((shared - shared / 3).max(1))
+}
+
+/// Of `most` descriptors, for how many connections to the CRM there are enough beside so many of clients.
+fn left(most: u64, clients: u64) -> u64 {
+    let shared = most.saturating_sub(RESERVE.min(most / 2));
+    (shared.saturating_sub(clients) / PER_REQUEST).max(1)
 }
 
 /// The limit as it is then; `None` if it cannot be read.
@@ -55,5 +64,10 @@ mod tests {
         assert_eq!((fitting(1_024, 100), fitting(20_000, 10_000)), (100, 10_000));
         assert_eq!((fitting(256, 10_000), fitting(0, 10_000)), (86, 1), "some at least");
         assert_eq!(fitting(u64::MAX, u64::MAX / 2), u64::MAX / 2);
+        assert_eq!((left(needed(10_000), 10_000), left(20_000, 10_000), left(0, 1)), (10_000, 4_872, 1));
+        for most in [0, 64, 1_024, 4_096, 20_000] {
+            let clients = fitting(most, 10_000);
+            assert!(most < 64 || clients + PER_REQUEST * left(most, clients) <= most, "{most}");
+        }
     }
 }

@@ -136,7 +136,8 @@ impl Sidelock {
         state_dir(&server.state_dir)?;
         let sockets = Sockets::open(server, listeners, origin)?;
         let told = origin.wait_for_go();
-        let parts = Parts::make(&loaded, server, &access_log.0, &environment, clock)?;
+        let (limits, most_to_crm) = descriptors::fit(*limits);
+        let parts = Parts::make(&loaded, &access_log.0, &environment, most_to_crm, clock)?;
         let vitals = parts.vitals.clone();
         let estate = parts.estate();
         let held = estate.learn_all(told);
@@ -161,8 +162,7 @@ impl Sidelock {
             estate,
             beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
         };
-        let proxy =
-            parts.proxy(descriptors::fit(*limits), sockets.fronts(), switches.for_clients(), clock)?;
+        let proxy = parts.proxy(limits, sockets.fronts(), switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
         let (failures, metrics) = (Arc::clone(&parts.failures), parts.metrics);
         let room = admin::Room::default();
@@ -227,11 +227,12 @@ struct Parts {
 impl Parts {
     fn make(
         loaded: &Loaded,
-        server: &config::Server,
         log: &access_log::Settings,
         environment: &Environment,
+        most_to_crm: usize,
         clock: &Clock,
     ) -> Result<Self, StartError> {
+        let server = &loaded.config.server;
         let failures = Arc::new(Failures::new(MOST_ADDRESSES, clock));
         let metrics = Metrics::new(Arc::clone(&failures), (server.key_labels, server.address_labels), clock)?;
         panics::watch(metrics.panics()?);
@@ -244,6 +245,7 @@ impl Parts {
             states: Arc::clone(&states),
             metrics: Arc::clone(&metrics),
             telegram: Arc::clone(&telegram),
+            most_to_crm,
             rounds: Rounds::new(),
             seen: Arc::default(),
             lifelines: Lifelines::new(metrics.revocation.clone(), clock),
