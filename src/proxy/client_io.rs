@@ -144,6 +144,14 @@ impl Pace {
         }
     }
 
+    /// Part of the next head is here already: its end is due, and nothing rests on it.
+    fn begun(&self) {
+        self.quiet.store(false, Ordering::Relaxed);
+        if self.deadline.load(Ordering::Relaxed) & BETWEEN_REQUESTS != 0 {
+            self.deadline.store(BEGUN, Ordering::Relaxed);
+        }
+    }
+
     /// The moment until which silence is expected, and what it means beyond; `None` while a request is worked on.
     fn due(&self) -> Option<(Instant, Silence)> {
         let (due, beyond) = match self.deadline.load(Ordering::Relaxed) {
@@ -218,6 +226,9 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
     /// Puts back what was read and belongs to the next request; as a copy, which does not keep the buffer that it was cut from.
     pub fn put_back(&mut self, bytes: &[u8]) {
         self.ahead = Bytes::copy_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.pace.begun();
+        }
     }
 
     /// Waits for a request to begin; false if the connection ends instead.

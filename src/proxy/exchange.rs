@@ -256,7 +256,7 @@ impl Going {
             Err(denial) => respond::refuse(record, denial),
             Ok((response, mut lease)) => {
                 record.upstream_answered(sent);
-                lease.release_unfinished();
+                lease.release_unfinished(self.timeouts.upstream_body_idle);
                 if response.status().is_success() {
                     if let Some(claim) = self.claim.take() {
                         claim.done();

@@ -18,7 +18,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::client_io::MovingTimer;
 use super::insertion::{Inserting, Insertion};
@@ -94,6 +94,8 @@ impl Line {
         let wake = Arc::new(Wake::default());
         let insertion = Arc::new(Insertion::default());
         let stream = Inserting::new(stream, Arc::clone(&insertion));
+        // Else hyper could begin a head behind the rest of a body, and the fields would not find its first line.
+        debug_assert!(stream.is_write_vectored(), "every stream to the CRM writes several parts at once");
         let stream = TokioIo::new(Waking::new(stream, Arc::clone(&wake), Told::ByHolder));
         let mut builder = http1::Builder::new();
         builder.max_header_size(MOST_HEAD_BYTES).max_buf_size(MOST_BUFFERED);
@@ -136,6 +138,23 @@ impl Line {
         if let Some(driver) = self.driver {
             tokio::spawn(async move { drop(driver.await) });
         }
+    }
+
+    /// Lets a connection run on by itself whose request is not whole, until it stands still for so long as `idle`: nobody else would
+    /// notice. Holds `in_use` meanwhile.
+    pub fn run_on(self, upload: Arc<UploadState>, idle: Duration, in_use: impl Send + 'static) {
+        let Some(mut driver) = self.driver else { return };
+        tokio::spawn(async move {
+            let mut seen = upload.bytes();
+            while timeout(idle, driver.as_mut()).await.is_err() {
+                let bytes = upload.bytes();
+                if bytes == seen && !upload.is_whole() {
+                    break;
+                }
+                seen = bytes;
+            }
+            drop(in_use);
+        });
     }
 
     /// Sends `request` and waits for the response head, for `limit` after `sent` or the last sign of life.
@@ -183,7 +202,8 @@ impl Failure {
             return Self::Unsent(Box::new(unsent));
         }
         Self::Sent(upload.and_then(UploadState::denial).unwrap_or_else(|| {
-            tracing::warn!(error = %error.error(), "the CRM's connection broke or its answer was not HTTP");
+            // Not louder: one key could fill the log. Metrics and the access log count it.
+            tracing::debug!(error = %error.error(), "the CRM's connection broke or its answer was not HTTP");
             Denial::UpstreamBroken
         }))
     }

@@ -243,3 +243,33 @@ fn trailers_of_an_answer_go_to_whoever_asks_for_them() {
         assert!(got.ends_with(&format!("\r\n2\r\nok{end}")), "{got}");
     }
 }
+
+/// The CRM answers before the body, reads no further and keeps the connection: nobody else would ever end it.
+#[test]
+fn an_early_answer_and_a_crm_that_reads_no_further() {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = parking_lot::Mutex::new(held);
+    let crm = Crm::with(move |mut stream, _| {
+        let mut head = [0; 1024];
+        drop(stream.read(&mut head));
+        drop(stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"));
+        let _until_the_end = held.lock().recv();
+    });
+    let (gateway, key) = writing(&crm, "[timeouts]\nupstream_body_idle = \"1s\"\ndrain_accept = \"0s\"\n");
+    let mut connection = Connection::open(gateway.address);
+    connection.stream.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    connection.send(format!(
+        "POST /api/x HTTP/1.1\r\nHost: a\r\n{}\r\nContent-Length: 90000000\r\n\r\n",
+        key.header()
+    ));
+    assert_eq!(connection.answer().unwrap().status, 413);
+    assert_eq!(gateway.metric("sidelock_upstream_connections{state=\"active\"}"), 1.0, "it is still in use");
+    // More than all buffers on the way take.
+    while connection.stream.write_all(&[0; 65536]).is_ok() {}
+    drop(connection);
+    eventually("both sides are let go", || {
+        let active = gateway.metric("sidelock_upstream_connections{state=\"active\"}");
+        (gateway.metric("sidelock_connections") == 0.0 && active == 0.0).then_some(())
+    });
+    drop(hold);
+}

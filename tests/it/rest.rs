@@ -94,3 +94,42 @@ fn a_body_that_is_still_to_come_is_no_rest() {
     );
     assert!(crm.seen.requests().iter().all(|seen| !seen.starts_with("GET /api/hidden")));
 }
+
+/// What hyper read beyond a message is not forgotten when the connection rests, and nothing turns round and round over it.
+#[test]
+fn bytes_that_came_too_early_stop_nobody() {
+    let crm = Crm::usual();
+    let key = TestKey::new(&["read", "write"], "");
+    let gateway = Plan::before(&crm).key(&key).start();
+    let get = request("GET", "/api/x", &[&key.header()], "");
+    let post = request("POST", "/api/x", &[&key.header()], "hi");
+    let stranger = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
+    let begun = [
+        (stranger + "\r\n", "", 401),
+        (post.clone() + "\r\n", "", 200),
+        (post + &get[..5], &get[5..], 200),
+        (get.clone() + &get[..5], &get[5..], 200),
+    ];
+    let mut open = Vec::new();
+    for (bytes, rest, status) in &begun {
+        // Many, so that each thread has some.
+        for _ in 0..4 {
+            let mut connection = Connection::open(gateway.address);
+            connection.send(bytes);
+            assert_eq!(connection.answer().unwrap().status, *status);
+            open.push((connection, *rest));
+        }
+    }
+    // One that came later rests, so the others would by now.
+    let mut later = Connection::open(gateway.address);
+    later.send(&get);
+    assert_eq!(later.answer().unwrap().status, 200);
+    idle(&gateway, 1.0);
+    for _ in 0..8 {
+        assert_eq!(gateway.get("/api/x", &[&key.header()]).status, 200);
+    }
+    for (mut connection, rest) in open {
+        connection.send(if rest.is_empty() { &get } else { rest });
+        assert_eq!(connection.answer().unwrap().status, 200);
+    }
+}

@@ -150,7 +150,8 @@ def test_ten_thousand_idle_connections(sidelock, crm):
     # A shell's usual limit: the gateway raises its own.
     with descriptors(1024):
         gateway = sidelock(crm, config=f"{SCOPES}{PUBLIC}", keys={"k": ["read"]}, times=times)
-    assert "too low" not in gateway.log(), "this machine allows fewer than 10,256 open files"
+    log = gateway.log()
+    assert "too low" not in log or "10000 of clients at once" in log, "this machine allows fewer than 15,384 open files"
     honest = httpx.Client(trust_env=False, timeout=PATIENCE)
     ask = lambda: honest.get(f"{gateway.url}/a", headers={"X-API-Key": gateway.keys["k"]}).status_code
     assert ask() == 200
@@ -168,9 +169,10 @@ def test_ten_thousand_idle_connections(sidelock, crm):
             one.settimeout(PATIENCE)
             assert one.recv(12) in (b"HTTP/1.1 401", b"HTTP/1.1 429")
         assert metric(gateway, "sidelock_connections") == many
+        wait_for("rest", lambda: metric(gateway, "sidelock_idle_connections") >= many - 1)
         each = (resident(gateway) - before) / many
-        # Measured: 24 to 31 kB.
-        assert each < 48, f"{each:.1f} kB for each idle connection"
+        # Measured: 5 to 12 kB, by what the allocator has given back.
+        assert each < 20, f"{each:.1f} kB for each idle connection"
         assert ask() == 200, "who is there is served"
         late = gateway.call("GET", "/a", "k")
         assert (late.status_code, late.headers["retry-after"]) == (503, "1"), "who comes is told to come again"

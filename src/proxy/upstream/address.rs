@@ -1,12 +1,14 @@
 //! One address of the CRM: connections to it, made on pingora's connector and kept in a bounded pool per thread.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use rustls_pki_types::ServerName;
 use socket2::SockRef;
 use thread_local::ThreadLocal;
@@ -33,6 +35,9 @@ pub(super) enum NoConnection {
     /// The name was not found, or nobody takes connections there, or TLS failed.
     #[error("{0}")]
     Refused(String),
+    /// We have no descriptor, port or memory for it, which tells nothing of the CRM.
+    #[error("{0}")]
+    Short(String),
 }
 
 impl NoConnection {
@@ -40,11 +45,21 @@ impl NoConnection {
         Self::Refused(error.to_string())
     }
 
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::EADDRNOTAVAIL | Errno::ENOBUFS | Errno::ENOMEM) => {
+                Self::Short(error.to_string())
+            }
+            Some(_) | None => Self::refused(error),
+        }
+    }
+
     /// As the client may hear it.
     pub(super) const fn denial(&self) -> Denial {
         match self {
             Self::Late => Denial::UpstreamConnectTimeout,
             Self::Refused(_) => Denial::UpstreamUnreachable,
+            Self::Short(_) => Denial::UpstreamFull,
         }
     }
 }
@@ -117,6 +132,10 @@ impl Address {
                 self.health.connected();
                 Ok(line)
             }
+            Err(error @ NoConnection::Short(_)) => {
+                tracing::debug!(%error, "no connection to the CRM can be made");
+                Err(error)
+            }
             Err(error) => {
                 self.health.failed(Evidence::Unconnected, &error, self.clock.monotonic());
                 Err(error)
@@ -146,13 +165,13 @@ impl Address {
     }
 
     async fn dial_socket(&self, path: &Path) -> Result<Box<Line>, NoConnection> {
-        let stream = UnixStream::connect(path).await.map_err(NoConnection::refused)?;
+        let stream = UnixStream::connect(path).await.map_err(|error| NoConnection::of(&error))?;
         let probe = Probe::of(SockRef::from(&stream));
         Line::open(stream, probe).await.map(Box::new).map_err(NoConnection::refused)
     }
 
     async fn dial_address(&self, address: SocketAddr) -> Result<Box<Line>, NoConnection> {
-        let stream = TcpStream::connect(address).await.map_err(NoConnection::refused)?;
+        let stream = TcpStream::connect(address).await.map_err(|error| NoConnection::of(&error))?;
         // Each write is a whole message or a part that should not wait for the next.
         stream.set_nodelay(true).map_err(NoConnection::refused)?;
         let probe = Probe::of(SockRef::from(&stream));

@@ -129,8 +129,10 @@ impl Standing {
     }
 
     /// A try ended without telling anything: the next one need not wait.
-    fn gave_up(&mut self) {
-        if let Circuit::Trying(outage, _) = self.circuit {
+    fn gave_up(&mut self, began: Moment) {
+        if let Circuit::Trying(outage, since) = self.circuit
+            && since == began
+        {
             self.circuit = Circuit::Open(Outage { since: Moment::default(), ..outage });
         }
     }
@@ -252,8 +254,8 @@ impl Health {
     }
 
     /// A request that tried it ended without telling anything.
-    fn gave_up(&self) {
-        self.standing.lock().gave_up();
+    fn gave_up(&self, began: Moment) {
+        self.standing.lock().gave_up(began);
     }
 
     /// The health check failed; it is out after `fall` of them in a row.
@@ -291,11 +293,11 @@ impl Health {
 }
 
 /// Tells if a request that tries an address ends without an answer, as when its client hangs up.
-pub(super) struct Trying<'a>(pub(super) &'a Health);
+pub(super) struct Trying<'a>(pub(super) &'a Health, pub(super) Moment);
 
 impl Drop for Trying<'_> {
     fn drop(&mut self) {
-        self.0.gave_up();
+        self.0.gave_up(self.1);
     }
 }
 
@@ -358,12 +360,14 @@ mod tests {
     fn a_try_that_ends_or_hangs_does_not_keep_others_from_it() {
         let mut standing = out(Evidence::Silent);
         assert_eq!(standing.ask(at(500), true), Leave::Try);
-        standing.gave_up();
+        standing.gave_up(at(500));
         assert_eq!(standing.ask(at(5000), true), Leave::Try);
         assert_eq!(standing.ask(at(9999), true), wait(1));
         assert_eq!(standing.ask(at(10_000), true), Leave::Try);
+        standing.gave_up(at(5000));
+        assert_eq!(standing.ask(at(10_001), true), wait(1000), "that was another's try");
         standing.answered();
-        standing.gave_up();
+        standing.gave_up(at(10_000));
         assert!(standing.is_untroubled());
     }
 

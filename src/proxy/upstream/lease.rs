@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -74,12 +75,22 @@ impl Lease {
         }
     }
 
-    /// Lets a connection run on by itself whose answer came before the request was whole: neither must wait for the other.
-    pub fn release_unfinished(&mut self) {
-        if let Some(upload) = self.upload.as_ref().filter(|upload| !upload.is_whole()) {
-            upload.tell_nobody();
-            self.release();
+    /// Lets a connection run on by itself whose answer came before the request was whole: neither must wait for the other. If the
+    /// CRM takes nothing of it for so long as `idle`, it ends.
+    pub fn release_unfinished(&mut self, idle: Duration) {
+        let Some(upload) = self.upload.as_ref().filter(|upload| !upload.is_whole()) else { return };
+        upload.tell_nobody();
+        if let Some(line) = self.line.take() {
+            line.run_on(Arc::clone(upload), idle, self.again());
         }
+    }
+
+    /// A place for what runs on by itself, however long the answer takes.
+    fn again(&self) -> Self {
+        self.upstream.room.enter_anyway();
+        let mut other = Self::new(Arc::clone(&self.upstream), None);
+        other.go_to(self.at);
+        other
     }
 
     /// True if nobody here drives the connection.

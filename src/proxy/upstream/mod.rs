@@ -214,7 +214,7 @@ impl Upstream {
         let (mut best, mut wait) = (None, Duration::MAX);
         for (at, address) in in_turn.filter(|(at, _)| !way.has_tried(*at)) {
             match address.health.ask(now, lone) {
-                Leave::Try => return Ok(Choice { at, address, _trying: Some(Trying(&address.health)) }),
+                Leave::Try => return Ok(Choice { at, address, _trying: Some(Trying(&address.health, now)) }),
                 Leave::Wait(longer) => wait = wait.min(longer),
                 Leave::Go => {
                     let busy = address.busy.load(Ordering::Relaxed);

@@ -41,6 +41,11 @@ impl Room {
         self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next).is_ok()
     }
 
+    /// Takes a place, whether there is one or not.
+    pub(super) fn enter_anyway(&self) {
+        self.used.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Takes a place as soon as there is one.
     ///
     /// # Errors
