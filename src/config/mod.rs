@@ -18,6 +18,7 @@ mod health_check;
 mod keys;
 mod limits;
 mod listener;
+mod mask;
 mod route;
 mod scopes;
 mod sender_proof;

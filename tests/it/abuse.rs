@@ -195,7 +195,11 @@ fn no_more_connections_than_descriptors() {
     plan.descriptors = Some(400);
     let gateway = plan.start();
     // Half is kept for all else, and a third of the rest for the CRM.
-    assert!(gateway.said.text().contains("connections = 10000: 134 of clients at once, 33 to the CRM"), "{}", gateway.said.text());
+    assert!(
+        gateway.said.text().contains("connections = 10000: 134 of clients at once, 33 to the CRM"),
+        "{}",
+        gateway.said.text()
+    );
     let open: Vec<_> = (0..160).map(|_| Connection::open(gateway.address)).collect();
     eventually("as many as fit", || (shed(&gateway, "all") == 26.0).then_some(()));
     assert_eq!(gateway.metric("sidelock_connections"), 134.0);
