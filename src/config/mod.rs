@@ -211,7 +211,7 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     webhook_sense::room(&webhooks, &limits, &root.section("limits"));
     let ban = Ban::read(root.section("ban"));
     let timeouts = Timeouts::read(root.section("timeouts"));
-    let state_dir = server.as_ref().map_or(Path::new(""), |server| &server.state_dir);
+    let state_dir = server.as_ref().map_or_else(|| Path::new(""), |server| &server.state_dir);
     let access_log = AccessLog::read(root.section("access_log"), around, state_dir);
     let file = keys.file.clone();
     let known = Names {
