@@ -72,7 +72,8 @@ impl Sink {
 
 impl LogFile {
     pub(super) fn open(path: &Path, rotation: Rotation, now: WallTime) -> std::io::Result<Self> {
-        let (file, size, torn) = append(path)?;
+        let (file, size, torn) = append(path)
+            .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         // Siblings stand beside the file itself, not beside a symbolic link to it.
         let path = path.canonicalize()?;
         let last = file.metadata()?.modified().map_or(now, WallTime::from);
@@ -355,5 +356,13 @@ mod tests {
         log.write(b"two\n", noon()).unwrap();
         assert_eq!(log.file.metadata().unwrap().len(), 8);
         assert_eq!(log.not_before, Some(noon().after(RETRY)));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none/access.ndjson");
+        let error = LogFile::open(&path, Rotation::default(), noon()).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{}: No such file", path.display())), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! `[access_log]`: where the record of requests goes, and how long it stays.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ const MIB: u64 = 1 << 20;
 
 /// The section. Needs a restart.
 ///
-/// - `file`: a path, `-` for standard output, `off` for none; default `state/access.ndjson`.
+/// - `file`: a path, `-` for standard output, `off` for none; default `access.ndjson` in the `state_dir`.
 /// - `rotate_size`: bytes of a file, from 4 KiB; default 256 MiB.
 /// - `rotate_every`: files end where a multiple of this ends in UTC, from a minute; default 24 h.
 /// - `keep`: time from the end of a file to its removal, from an hour; default 30 days.
@@ -27,13 +28,13 @@ const MIB: u64 = 1 << 20;
 pub struct AccessLog(pub Settings);
 
 impl AccessLog {
-    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>) -> Self {
-        let destination =
-            match section.get("file").and_then(|value| value.text()).unwrap_or("state/access.ndjson") {
-                "-" => Destination::Stdout,
-                "off" => Destination::Off,
-                path => Destination::File(around.path(path)),
-            };
+    pub(super) fn read(section: Section<'_, '_>, around: &Surroundings<'_>, state_dir: &Path) -> Self {
+        let destination = match section.get("file").and_then(|value| value.text()) {
+            Some("-") => Destination::Stdout,
+            Some("off") => Destination::Off,
+            Some(path) => Destination::File(around.path(path)),
+            None => Destination::File(state_dir.join("access.ndjson")),
+        };
         let size =
             |key, default| or_off(&section, key, Size(4 << 10), Size(default)).map(|Size(bytes)| bytes);
         let span = |key, least, default| or_off(&section, key, Span(least), Span(default)).map(|Span(it)| it);

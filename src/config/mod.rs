@@ -18,6 +18,7 @@ mod health_check;
 mod keys;
 mod limits;
 mod listener;
+mod mask;
 mod route;
 mod scopes;
 mod sender_proof;
@@ -210,7 +211,8 @@ fn sections(root: &Section<'_, '_>, around: &Surroundings<'_>) -> (Option<Config
     webhook_sense::room(&webhooks, &limits, &root.section("limits"));
     let ban = Ban::read(root.section("ban"));
     let timeouts = Timeouts::read(root.section("timeouts"));
-    let access_log = AccessLog::read(root.section("access_log"), around);
+    let state_dir = server.as_ref().map_or_else(|| Path::new(""), |server| &server.state_dir);
+    let access_log = AccessLog::read(root.section("access_log"), around, state_dir);
     let file = keys.file.clone();
     let known = Names {
         scopes: scopes.clone(),

@@ -314,6 +314,11 @@ impl<'r, 's> Value<'r, 's> {
         }
     }
 
+    /// Whether it is an array.
+    pub fn is_list(&self) -> bool {
+        self.value.get_ref().is_array()
+    }
+
     /// The items of an array.
     pub fn items(&self) -> Vec<Self> {
         match self.value.get_ref().as_array() {
@@ -327,7 +332,7 @@ impl<'r, 's> Value<'r, 's> {
 
     /// The items of an array, or the one item that is not in one.
     pub fn one_or_more(&self) -> Vec<Self> {
-        if self.value.get_ref().is_array() { self.items() } else { vec![*self] }
+        if self.is_list() { self.items() } else { vec![*self] }
     }
 
     /// Every item parsed; mistakes in one do not hide those in another.

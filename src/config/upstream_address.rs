@@ -69,9 +69,17 @@ fn several<'r, 's>(urls: Value<'r, 's>) -> Option<Vec<Value<'r, 's>>> {
     if (1..=MOST_ADDRESSES).contains(&items.len()) {
         if items.len() == 1 {
             let help = "one address is written as url = \"…\"".to_owned();
-            urls.reading().warning(urls.span(), "there is no other to go to", Some(help));
+            urls.reading().warning(
+                urls.span(),
+                "'urls' has one address: where it is down there is no other",
+                Some(help),
+            );
         }
         return Some(items);
+    }
+    // Of what is no list, that has been said.
+    if !urls.is_list() {
+        return None;
     }
     urls.reading().error(urls.span(), format!("expected from 1 to {MOST_ADDRESSES} addresses"), None);
     None

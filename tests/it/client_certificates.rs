@@ -83,6 +83,8 @@ fn a_key_is_bound_shown_and_freed() {
         assert!(said.contains(why) && !said.contains('\u{1b}'), "{typed}: {said}");
     }
     assert_eq!(office.keys(), before);
+    let empty = ["keys", "create", "--title", "x", "--scope", "read", "--client-cert", ""];
+    assert!(office.refused(&empty).contains("--client-cert is empty"));
     let decoy = ["keys", "create", "--title", "x", "--decoy", "--client-cert", "partner.pem"];
     assert_eq!(office.run(&decoy).status.code(), Some(2), "a decoy opens nothing anyway");
 }

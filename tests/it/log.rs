@@ -127,6 +127,19 @@ fn what_is_odd_is_said_and_nothing_stops_it() {
 }
 
 #[test]
+fn the_log_is_in_the_state_folder() {
+    let office = Office::with(KEYS);
+    let config = std::fs::read_to_string(office.path("sidelock.toml")).unwrap();
+    let moved = config.replace("[server]\n", "[server]\nstate_dir = \"elsewhere\"\n");
+    assert_ne!(moved, config);
+    std::fs::write(office.path("sidelock.toml"), moved).unwrap();
+    std::fs::create_dir(office.path("elsewhere")).unwrap();
+    std::fs::write(office.path("elsewhere/access.ndjson"), get(0, "pay", "/a").line()).unwrap();
+    assert_eq!(paths(&office, &[]), ["/a"]);
+    assert!(office.done(&["report", "--json", "--since", "2026-11-22"]).contains("\"pay\""));
+}
+
+#[test]
 fn without_a_log_it_says_so() {
     let office = Office::with(KEYS);
     assert!(office.refused(&["log"]).contains("cannot be read"));

@@ -36,7 +36,10 @@ fn mistakes() {
         (String::new(), "'url' is missing from [upstream]"),
         (format!("url = \"http://10.0.0.1\"\n{PAIR}"), "'urls' takes the place of 'url'"),
         ("urls = []".to_owned(), "expected from 1 to 64 addresses"),
-        ("urls = [\"http://10.0.0.1\"]".to_owned(), "there is no other to go to"),
+        (
+            "urls = [\"http://10.0.0.1\"]".to_owned(),
+            "'urls' has one address: where it is down there is no other",
+        ),
         ("urls = \"http://10.0.0.1\"".to_owned(), "expected a list"),
         ("urls = [\"http://10.0.0.1:80\", \"http://10.0.0.1\"]".to_owned(), "stands here twice"),
         ("urls = [\"http://A.example\", \"http://a.example\"]".to_owned(), "stands here twice"),
@@ -60,6 +63,9 @@ fn mistakes() {
     ] {
         let shown = told(&upstream);
         assert!(shown.contains(why) && shown.contains('^'), "{why}\n{shown}");
+        let count =
+            shown.lines().filter(|line| line.starts_with("error") || line.starts_with("warning")).count();
+        assert_eq!(count, 1, "one mistake: {shown}");
     }
 }
 

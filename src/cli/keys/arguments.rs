@@ -184,6 +184,10 @@ pub(super) fn roles(typed: &[String], pack: Option<&Pack>) -> Result<Vec<String>
 /// The client certificate that a key needs: described, or in a file, whose fingerprint counts then.
 pub(in crate::cli) fn client_cert(typed: &str) -> Result<(Wanted, Facts), Failure> {
     no_secret("client-cert", typed)?;
+    if typed.is_empty() {
+        let other = "a PEM file, or 'sha256:' and a fingerprint, or 'san:' and a name in the certificate";
+        return Err(Failure::Failed(format!("--client-cert is empty: name {other}")));
+    }
     if ["sha256:", "san:"].iter().any(|prefix| typed.starts_with(prefix)) {
         let wanted: Wanted =
             typed.parse().map_err(|error: WantedError| Failure::Failed(format!("--client-cert: {error}")))?;
