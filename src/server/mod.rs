@@ -161,6 +161,7 @@ impl Sidelock {
             giver: sockets.giver(origin, timeouts),
             estate,
             beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
+            hearing: None.into(),
         };
         let proxy = parts.proxy(limits, sockets.fronts(), switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
 
 use super::super::inherited::{Given, Inherited};
 use super::estate::{Estate, Held};
@@ -69,18 +70,22 @@ impl Predecessor {
         told
     }
 
-    /// Connections are taken: the predecessor may stop. What it learns until it has ended is learnt here too.
-    pub(in crate::server) fn running(mut self, estate: Estate, mut held: Held) {
+    /// Connections are taken: the predecessor may stop. What it learns until it has ended is learnt here too, by a thread that ends
+    /// with it.
+    pub(in crate::server) fn running(mut self, estate: Estate, mut held: Held) -> Option<JoinHandle<()>> {
         // If it is gone, nobody needs to know.
         drop(self.talk.say(&Word::Running));
         let listen = move || {
             while let Ok(Some(word)) = self.talk.hear() {
                 estate.learn(word, &mut held);
             }
+            tracing::info!("the process that was replaced has ended");
         };
-        if let Err(error) = std::thread::Builder::new().name("predecessor".into()).spawn(listen) {
+        let listening = std::thread::Builder::new().name("predecessor".into()).spawn(listen);
+        let deaf = |error: &io::Error| {
             tracing::warn!(%error, "nobody hears what the process that was replaced has to say");
-        }
+        };
+        listening.inspect_err(deaf).ok()
     }
 
     /// This process will not run.
