@@ -96,6 +96,9 @@ pub enum StartError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
+    /// The process that was to be replaced goes on.
+    #[error(transparent)]
+    Unwanted(#[from] handover::taking::Unwanted),
     /// Two metrics have one name.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -135,7 +138,7 @@ impl Sidelock {
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets = Sockets::open(server, listeners, origin)?;
-        let told = origin.wait_for_go();
+        let told = origin.wait_for_go()?;
         let (limits, most_to_crm) = descriptors::fit(*limits);
         let parts = Parts::make(&loaded, &access_log.0, &environment, most_to_crm, clock)?;
         let vitals = parts.vitals.clone();

@@ -11,6 +11,9 @@ use crate::support::gateway::{Gateway, Plan, TestKey, is_gone};
 /// Begins as a new process would, says its id, and goes on when it is let.
 const HELD: &str = "cd \"$(dirname \"$0\")\"\necho $$ > begun.new && mv begun.new begun\nwhile [ ! -e go ]; do sleep 0.02; done\nexec \"$PROGRAM\" \"$@\"";
 
+/// The same as the child of a program that is ended in its place.
+const SHIELDED: &str = "cd \"$(dirname \"$0\")\"\nexec 3<&0\n(while [ -e \"$0\" ] && [ ! -e go ]; do sleep 0.02; done\nexec \"$PROGRAM\" \"$@\" <&3) &\nwait";
+
 fn with_limit(crm: &Crm, limit: &str) -> (Gateway, TestKey) {
     let key = TestKey::new(&["read"], "");
     let timeouts = format!("[timeouts]\ndrain_accept = \"0s\"\nupgrade = \"{limit}\"\n");
@@ -53,6 +56,20 @@ fn a_new_program_that_crashes_hangs_or_is_another_changes_nothing() {
     gateway.replace_program("exec \"$PROGRAM\" \"$@\"");
     upgraded(&gateway);
     assert_eq!(gateway.status_of(&key), Some(200));
+}
+
+#[test]
+fn a_new_process_that_outlives_its_refusal_does_not_serve_beside_the_old_one() {
+    let crm = Crm::usual();
+    let (gateway, key) = with_limit(&crm, "1s");
+    let pid = gateway.pid().unwrap();
+    gateway.replace_program(SHIELDED);
+    let output = gateway.command(&["upgrade"]);
+    assert!(said(&output).contains("was not ready within 1s"), "{}", said(&output));
+    let_go(&gateway);
+    let why = "the process that was to be replaced does not want this one, and goes on";
+    eventually("the new one ends", || gateway.said.text().contains(why).then_some(()));
+    goes_on(&gateway, &key, pid);
 }
 
 #[test]
