@@ -1,6 +1,6 @@
 //! Upgrades that go wrong: whatever happens, somebody serves.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::handover::{said, upgraded};
 use crate::support::client::get;
@@ -30,6 +30,13 @@ fn goes_on(gateway: &Gateway, key: &TestKey, pid: u32) {
 fn held(gateway: &Gateway) -> u32 {
     let begun = gateway.folder.path().join("begun");
     eventually("the new process begins", || std::fs::read_to_string(&begun).ok()?.trim().parse().ok())
+}
+
+/// An upgrade that is asked for, and waited for elsewhere.
+fn asking(gateway: &Gateway) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidelock"));
+    command.args(["upgrade", "--config"]).arg(gateway.config_file()).stderr(Stdio::piped());
+    command.spawn().unwrap()
 }
 
 fn let_go(gateway: &Gateway) {
@@ -96,9 +103,7 @@ fn told_to_end_during_an_upgrade_it_ends_and_so_does_the_new_one() {
     let crm = Crm::usual();
     let (mut gateway, _) = with_limit(&crm, "60s");
     gateway.replace_program(HELD);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidelock"));
-    command.args(["upgrade", "--config"]).arg(gateway.config_file()).stderr(Stdio::piped());
-    let asked = command.spawn().unwrap();
+    let asked = asking(&gateway);
     let new = held(&gateway);
     gateway.stop();
     assert!(is_gone(new));
@@ -113,9 +118,12 @@ fn if_the_old_process_dies_meanwhile_the_new_one_serves() {
     let crm = Crm::usual();
     let (gateway, key) = with_limit(&crm, "60s");
     gateway.replace_program(HELD);
-    gateway.signal("USR2");
+    let asked = asking(&gateway);
     let new = held(&gateway);
     gateway.signal("KILL");
+    let output = asked.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("it is not known what came of the upgrade"), "{}", said(&output));
     let_go(&gateway);
     eventually("the new process takes over", || gateway.pid().filter(|pid| *pid == new));
     eventually("it is ready", || (get(gateway.admin, "/readyz", &[]).status == 200).then_some(()));
