@@ -107,6 +107,20 @@ pub enum StartError {
     Broken,
 }
 
+impl StartError {
+    /// A mistake in an address shows in what a supervisor lent in vain.
+    fn with_unnamed(self, lent: &[String]) -> Self {
+        match self {
+            Self::Listen(place, error) if !lent.is_empty() => {
+                let lent = lent.join(", ");
+                let why = format!("{error}; the supervisor lent {lent}, which no listener names");
+                Self::Listen(place, std::io::Error::new(error.kind(), why))
+            }
+            other => other,
+        }
+    }
+}
+
 impl Sidelock {
     /// Binds, opens and wires everything. With a predecessor, waits until that says to go on.
     ///
