@@ -110,13 +110,15 @@ pub enum StartError {
 impl StartError {
     /// A mistake in an address shows in what a supervisor lent in vain.
     fn with_unnamed(self, lent: &[String]) -> Self {
-        match self {
-            Self::Listen(place, error) if !lent.is_empty() => {
-                let lent = lent.join(", ");
-                let why = format!("{error}; the supervisor lent {lent}, which no listener names");
-                Self::Listen(place, std::io::Error::new(error.kind(), why))
-            }
-            other => other,
+        if lent.is_empty() {
+            return self;
+        }
+        if let Self::Listen(place, error) = self {
+            let lent = lent.join(", ");
+            let why = format!("{error}; the supervisor lent {lent}, which no listener names");
+            Self::Listen(place, std::io::Error::new(error.kind(), why))
+        } else {
+            self
         }
     }
 }
@@ -182,8 +184,7 @@ impl Sidelock {
         };
         let proxy = parts.proxy(limits, sockets.fronts(), switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
-        let (failures, metrics) = (Arc::clone(&parts.failures), parts.metrics);
-        let room = admin::Room::default();
+        let (failures, metrics, room) = (Arc::clone(&parts.failures), parts.metrics, admin::Room::default());
         let admin =
             Admin { metrics, readiness, vitals: vitals.clone(), failures, pass, room, upgrades, doors };
         let rounds = Arc::clone(&parts.workshop.rounds);
