@@ -73,6 +73,7 @@ impl Process {
         let value: Value = serde_json::from_str(body).map_err(|_| broken())?;
         match (head.split(' ').nth(1), value.get("error").and_then(Value::as_str)) {
             (Some("200"), _) => Ok(value),
+            (Some("409"), Some(why)) => Err(Failure::Refused(plain(why))),
             (_, Some(why)) => Err(Failure::Failed(plain(why))),
             (_, None) => Err(broken()),
         }

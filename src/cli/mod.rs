@@ -82,6 +82,9 @@ enum Failure {
     /// It did not work.
     #[error("{0}")]
     Failed(String),
+    /// The process answered that it will not, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The files have mistakes, which were shown.
     #[error("{0}")]
     Mistakes(String),
@@ -96,7 +99,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Failed(_) => ExitCode::from(1),
+            Self::Failed(_) | Self::Refused(_) => ExitCode::from(1),
             Self::Mistakes(_) => ExitCode::from(2),
             Self::Warnings(_) => ExitCode::from(3),
             // `sidelock … | head` is no failure.

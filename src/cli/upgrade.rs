@@ -17,12 +17,18 @@ pub(super) struct Opts {
 /// Beyond the time that the new process may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The old process goes on for certain only if it said so itself.
+fn told_or_not(why: Failure) -> Failure {
+    if let Failure::Refused(why) = why {
+        return Failure::Refused(format!("no upgrade, the old process goes on: {why}"));
+    }
+    Failure::Failed(format!("it is not known what came of the upgrade: {why}"))
+}
+
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let process = Process::find(path)?;
     let patience = process.config.timeouts.upgrade.saturating_add(PATIENCE);
-    let told = process
-        .ask_patiently("POST", "/upgrade", patience)
-        .map_err(|why| Failure::Failed(format!("no upgrade, the old process goes on: {why}")))?;
+    let told = process.ask_patiently("POST", "/upgrade", patience).map_err(told_or_not)?;
     if opts.json {
         use std::io::Write;
         writeln!(std::io::stdout(), "{told}")?;

@@ -1,11 +1,12 @@
 //! Sockets that systemd listens at and lends (`sd_listen_fds(3)`), so that a restart loses no connection.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 
-use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockaddrLike, SockaddrStorage, getsockname, recvmsg};
 
 use super::handover::words::{At, MOST_SOCKETS, Owner, Role, Spot, receive_sockets, send_sockets};
 use super::inherited::{Given, Inherited};
@@ -47,9 +48,14 @@ pub(super) fn sockets(environment: &Environment) -> io::Result<Inherited> {
     Ok(Inherited::new(own.into_iter().map(given).collect::<io::Result<_>>()?))
 }
 
-/// A descriptor that blocks would stop a thread, and with it all its clients.
+/// Only what listens for streams can be accepted from; and a descriptor that blocks would stop a thread, and with it all its clients.
 fn check(descriptor: RawFd) -> io::Result<()> {
     let place = at(descriptor)?;
+    if !listens_for_streams(descriptor) {
+        return Err(io::Error::other(format!(
+            "the socket that was lent for {place} does not listen for streams: the unit needs ListenStream= and Accept=no"
+        )));
+    }
     let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}"))?;
     let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
@@ -57,8 +63,16 @@ fn check(descriptor: RawFd) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "the socket that was lent for {place:?} blocks: set NonBlocking=yes in the unit"
+        "the socket that was lent for {place} blocks: set NonBlocking=yes in the unit"
     )))
+}
+
+/// What takes datagrams, or is a connection, could be read from; nothing is taken away.
+fn listens_for_streams(descriptor: RawFd) -> bool {
+    let mut byte = [0];
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let peeked = recvmsg::<()>(descriptor, &mut parts, None, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    matches!(peeked, Err(Errno::ENOTCONN | Errno::EINVAL))
 }
 
 fn at(descriptor: RawFd) -> io::Result<At> {

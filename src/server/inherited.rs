@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
 
-use super::handover::words::{At, Role, Spot};
+use super::handover::words::{At, Owner, Role, Spot};
 use crate::config::Place;
 
 /// Sockets that nobody has claimed yet.
@@ -37,13 +37,23 @@ impl Inherited {
         is_there.then(|| self.0.remove(found))
     }
 
+    /// What a supervisor lent for none of `places`.
+    pub(super) fn unnamed(&self, places: &[Place]) -> Vec<String> {
+        let named: Vec<At> = places.iter().map(At::from).collect();
+        let lent = self.0.iter().filter(|given| given.spot.owner == Owner::Supervisor);
+        lent.filter(|it| !named.contains(&it.spot.bound)).map(|it| it.spot.bound.to_string()).collect()
+    }
+
     /// Closes what nobody claimed: a socket that nobody accepts from would swallow connections.
     pub(super) fn close_rest(self) {
         for Given { spot, descriptor } in self.0 {
             match nix::unistd::close(descriptor) {
-                Ok(()) => tracing::info!(at = ?spot.bound, "a listener is no longer wanted: closed"),
+                Ok(()) if spot.owner == Owner::Supervisor => {
+                    tracing::warn!(at = %spot.bound, "the supervisor lent a socket that no listener names: closed");
+                }
+                Ok(()) => tracing::info!(at = %spot.bound, "a listener is no longer wanted: closed"),
                 Err(error) => {
-                    tracing::warn!(%error, at = ?spot.bound, "a listener that nobody wants cannot be closed")
+                    tracing::warn!(%error, at = %spot.bound, "a listener that nobody wants cannot be closed")
                 }
             }
         }

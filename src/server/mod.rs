@@ -96,12 +96,31 @@ pub enum StartError {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
+    /// The process that was to be replaced goes on.
+    #[error(transparent)]
+    Unwanted(#[from] handover::taking::Unwanted),
     /// Two metrics have one name.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
     /// A listener failed after it was bound; the log says why.
     #[error("a listener could not be opened; see the log")]
     Broken,
+}
+
+impl StartError {
+    /// A mistake in an address shows in what a supervisor lent in vain.
+    fn with_unnamed(self, lent: &[String]) -> Self {
+        if lent.is_empty() {
+            return self;
+        }
+        if let Self::Listen(place, error) = self {
+            let lent = lent.join(", ");
+            let why = format!("{error}; the supervisor lent {lent}, which no listener names");
+            Self::Listen(place, std::io::Error::new(error.kind(), why))
+        } else {
+            self
+        }
+    }
 }
 
 impl Sidelock {
@@ -135,7 +154,7 @@ impl Sidelock {
         } = &loaded.config;
         state_dir(&server.state_dir)?;
         let sockets = Sockets::open(server, listeners, origin)?;
-        let told = origin.wait_for_go();
+        let told = origin.wait_for_go()?;
         let (limits, most_to_crm) = descriptors::fit(*limits);
         let parts = Parts::make(&loaded, &access_log.0, &environment, most_to_crm, clock)?;
         let vitals = parts.vitals.clone();
@@ -161,11 +180,11 @@ impl Sidelock {
             giver: sockets.giver(origin, timeouts),
             estate,
             beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
+            hearing: None.into(),
         };
         let proxy = parts.proxy(limits, sockets.fronts(), switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
-        let (failures, metrics) = (Arc::clone(&parts.failures), parts.metrics);
-        let room = admin::Room::default();
+        let (failures, metrics, room) = (Arc::clone(&parts.failures), parts.metrics, admin::Room::default());
         let admin =
             Admin { metrics, readiness, vitals: vitals.clone(), failures, pass, room, upgrades, doors };
         let rounds = Arc::clone(&parts.workshop.rounds);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::activation;
-use super::handover::taking::Predecessor;
+use super::handover::taking::{Predecessor, Unwanted};
 use super::handover::words::Word;
 use super::inherited::Inherited;
 use crate::admin::pass::{Door, Pass};
@@ -54,7 +54,10 @@ impl Origin {
     }
 
     /// Everything is open: waits for the word to run, and tells what the predecessor knows.
-    pub(super) fn wait_for_go(&mut self) -> Vec<Word> {
-        self.predecessor.as_mut().map(Predecessor::prepared).unwrap_or_default()
+    ///
+    /// # Errors
+    /// The predecessor goes on.
+    pub(super) fn wait_for_go(&mut self) -> Result<Vec<Word>, Unwanted> {
+        self.predecessor.as_mut().map_or_else(|| Ok(Vec::new()), Predecessor::prepared)
     }
 }

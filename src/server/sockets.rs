@@ -35,12 +35,18 @@ impl Sockets {
         origin: &mut Origin,
     ) -> Result<Self, StartError> {
         let mut inherited = std::mem::take(&mut origin.inherited);
-        let mut bind = |place: &Place, role| Bound::bind(place, role, &mut inherited);
+        let admin = Place::Address(server.admin);
+        let places: Vec<Place> =
+            listeners.iter().map(|listener| &listener.place).chain([&admin]).cloned().collect();
+        let unnamed = inherited.unnamed(&places);
+        let mut bind = |place: &Place, role| {
+            Bound::bind(place, role, &mut inherited).map_err(|error| error.with_unnamed(&unnamed))
+        };
         let clients = listeners
             .iter()
             .map(|listener| bind(&listener.place, Role::Clients))
             .collect::<Result<Vec<_>, _>>()?;
-        let admin = bind(&Place::Address(server.admin), Role::Admin)?;
+        let admin = bind(&admin, Role::Admin)?;
         inherited.close_rest();
         Ok(Self { clients, admin })
     }

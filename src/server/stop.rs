@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +48,8 @@ pub(super) struct Stop {
     pub(super) giver: Option<Giver>,
     pub(super) estate: Estate,
     pub(super) beginning: Mutex<Option<Beginning>>,
+    /// Hears what the process says that was replaced by this one, and ends with it.
+    pub(super) hearing: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What is turned here, and watched elsewhere.
@@ -196,7 +199,7 @@ impl Stop {
         self.switches.readiness.set(true);
         self.supervisor.ready();
         if let Some((predecessor, held)) = beginning.predecessor {
-            predecessor.running(self.estate.clone(), held);
+            *self.hearing.lock() = predecessor.running(self.estate.clone(), held);
         }
         Some(beginning.asks)
     }
@@ -244,6 +247,10 @@ impl Stop {
 
     async fn upgrade(&self) -> Result<Successor, NoUpgrade> {
         let giver = self.giver.as_ref().ok_or(NoUpgrade::NotRun)?;
+        // What the one before has under way is known here, and would be unknown to a third.
+        if self.hearing.lock().as_ref().is_some_and(|hearing| !hearing.is_finished()) {
+            return Err(NoUpgrade::Predecessor);
+        }
         let successor = giver.hand_over(&self.estate, &self.keeper).await?;
         self.supervisor.replaced_by(successor.pid);
         self.switches.fate.is_replaced.store(true, Ordering::Relaxed);

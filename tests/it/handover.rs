@@ -18,10 +18,16 @@ pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Upgrades by command; the new process's id.
+/// What is said while the process is there that was replaced last.
+const STILL_ENDING: &str = "the previous process is still ending: try again";
+
+/// Upgrades by command, as soon as the one before is over; the new process's id.
 pub fn upgraded(gateway: &Gateway) -> u32 {
     let old = gateway.pid().unwrap();
-    let output = gateway.command(&["upgrade"]);
+    let output = eventually("the upgrade is not put off", || {
+        let output = gateway.command(&["upgrade"]);
+        (!said(&output).contains(STILL_ENDING)).then_some(output)
+    });
     assert!(output.status.success(), "{}", said(&output));
     let new = gateway.pid().unwrap();
     assert_ne!(old, new);
@@ -37,6 +43,8 @@ fn an_upgrade_by_command_and_by_signal_keeps_the_sockets() {
     let first = gateway.pid().unwrap();
     let second = upgraded(&gateway);
     eventually("the old process ends", || is_gone(first).then_some(()));
+    let end = "the process that was replaced has ended";
+    eventually("the new one knows", || gateway.said.text().contains(end).then_some(()));
     assert_eq!(gateway.status_of(&key), Some(200));
     assert_eq!(client::get(gateway.admin, "/readyz", &[]).status, 200);
     gateway.signal_process(second, "USR2");
@@ -177,10 +185,15 @@ fn what_was_delivered_is_a_duplicate_and_what_is_under_way_waits() {
     upgraded(&gateway);
     assert_eq!((status(post("once")), crm.seen.count()), (Some(200), 2), "a duplicate goes nowhere");
     assert_eq!(status(post("slow")), Some(503), "the old process is at it");
+    let third = gateway.command(&["upgrade"]);
+    assert_eq!(third.status.code(), Some(1), "a third would not know");
+    assert!(said(&third).contains(STILL_ENDING), "{}", said(&third));
+    assert_eq!(status(post("slow")), Some(503), "the old process is still at it");
     let_go.send(()).unwrap();
     assert_eq!(slow.answer().map(|answer| answer.status), Some(200));
     eventually("the new process knows", || (status(post("slow")) == Some(200)).then_some(()));
-    assert_eq!(crm.seen.count(), 2);
+    upgraded(&gateway);
+    assert_eq!((status(post("slow")), crm.seen.count()), (Some(200), 2), "the third knows");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a supervisor hears, and sockets that it lends: a restart loses nothing.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -181,4 +181,31 @@ fn a_lent_socket_file_stays_and_a_socket_that_blocks_is_refused() {
     assert_eq!(connection.answer().map(|answer| answer.status), Some(200));
     end(child);
     assert!(file.exists(), "it is not ours to remove");
+}
+
+#[test]
+fn a_lent_socket_that_no_listener_names_is_told_of_and_one_of_datagrams_is_refused() {
+    let (crm, key, folder) = (Crm::usual(), TestKey::new(&["read"], ""), tempfile::tempdir().unwrap());
+    let (other, admin) = (lent(), lent());
+    let lent_in_vain = other.local_addr().unwrap();
+    let admin_address = admin.local_addr().unwrap();
+    let config = files(folder.path(), &crm, &key, "listen = [\"127.0.0.1:0\"]", admin_address);
+    let child = lend(&config, other.try_clone().unwrap().into(), admin.try_clone().unwrap().into());
+    eventually("it is ready", || (get(admin_address, "/readyz", &[]).status == 200).then_some(()));
+    let said = end(child);
+    let warned = |line: &str| line.contains("WARN") && line.contains(&lent_in_vain.to_string());
+    assert!(said.lines().any(warned), "{said}");
+    let refused = |clients: OwnedFd, admin: TcpListener, why: &str| {
+        let output = lend(&config, clients, admin.into()).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.set_nonblocking(true).unwrap();
+    refused(datagrams.into(), admin.try_clone().unwrap(), "does not listen for streams");
+    // The admin's address is taken by the very socket that was not lent.
+    let why = format!("the supervisor lent {lent_in_vain}, ");
+    refused(other.try_clone().unwrap().into(), other, &why);
+    drop(admin);
 }

@@ -20,6 +20,8 @@ sys.path.append(str(ROOT / "tests" / "bench"))
 from common import end_on_sigterm, new_key  # noqa: E402, F401
 
 PATIENCE = 30.0
+#: What is said where an upgrade must wait for the end of the one before.
+PUT_OFF = "the previous process is still ending"
 TELEGRAM_SECRET = "telegrams_secret-0123456789abcdefghijklm"
 HOOK_SECRET = "whsec_c29ha3NvYWtzb2Frc29ha3NvYWtzb2Frc29ha3M="
 #: Seconds until the CRM must have answered.
@@ -245,13 +247,29 @@ class Gateway:
 
     async def upgrade(self, by_signal: bool) -> None:
         """Another process takes over; the old one ends by itself."""
-        old = self.pid
-        if by_signal:
-            self.signal(signal.SIGUSR2)
-        else:
-            await self.command("upgrade")
+        old, said = self.pid, self.log_file.stat().st_size
+        for _ in range(100):
+            if by_signal:
+                self.signal(signal.SIGUSR2)
+                await until("the new process", lambda: self.serving_pid(old) or self.is_put_off(said))
+            else:
+                try:
+                    await self.command("upgrade")
+                except Failed as failed:
+                    if PUT_OFF not in str(failed):
+                        raise
+            if not self.is_put_off(said):
+                break
+            said = self.log_file.stat().st_size
+            await asyncio.sleep(0.1)
         self.pid = await until("the new process", lambda: self.serving_pid(old))
         self.generation += 1
+
+    def is_put_off(self, since: int) -> bool:
+        """An upgrade was refused, as the process before the one that runs has not quite ended."""
+        with self.log_file.open("rb") as log:
+            log.seek(since)
+            return PUT_OFF.encode() in log.read()
 
     def serving_pid(self, old: int) -> int:
         """The process that runs in this folder and is not the old one."""

@@ -51,9 +51,17 @@ pub(in crate::server) struct Estate {
     pub(in crate::server) states: Arc<KeyStates>,
 }
 
-/// How many deliveries of each memory were told.
+/// What was told of each memory.
 #[derive(Debug, Default)]
-pub(in crate::server) struct ToldSoFar(HashMap<MemoryName, u64>);
+pub(in crate::server) struct ToldSoFar(HashMap<MemoryName, ToldOfOne>);
+
+#[derive(Debug, Default)]
+struct ToldOfOne {
+    /// How many were done.
+    done: u64,
+    /// How many were under way when it was last told.
+    under_way: usize,
+}
 
 /// Deliveries that the predecessor has under way: an equal one must wait.
 #[derive(Debug, Default)]
@@ -77,10 +85,12 @@ impl Estate {
         for entry in self.memories.iter() {
             let (name, memory) = (entry.key(), entry.value());
             let so_far = told.0.entry(name.clone()).or_default();
-            let (done, count) = memory.done_since(*so_far);
+            let (done, count) = memory.done_since(so_far.done);
             let under_way = memory.under_way();
-            *so_far = count;
-            if !done.is_empty() || !under_way.is_empty() {
+            // The last one that fails is told by saying that none is left.
+            let were_under_way = std::mem::replace(&mut so_far.under_way, under_way.len()) > 0;
+            so_far.done = count;
+            if !done.is_empty() || !under_way.is_empty() || were_under_way {
                 let (webhook, bot) = name.clone();
                 words.push(Word::Deliveries(CarriedDeliveries {
                     webhook,
@@ -219,7 +229,27 @@ mod tests {
         drop(held);
         assert!(now.claim(ReplayKey::of_update(4)).is_ok(), "the old process is gone, nobody knows");
         drop(another);
+        assert_eq!(tell(&mut Held::default()), 1, "it failed");
         assert_eq!(tell(&mut Held::default()), 0, "nothing is told twice");
+    }
+
+    #[test]
+    fn the_last_one_under_way_that_fails_is_told_too() {
+        let time = ManualClock::at(WallTime::from_unix_secs(1_700_000_000));
+        let ((old, was), (new, now)) = (estate(&time.clock()), estate(&time.clock()));
+        let (mut told, mut held, key) = (ToldSoFar::default(), Held::default(), ReplayKey::of_update(1));
+        let mut tell = || {
+            let words = old.deliveries(&mut told);
+            let count = words.len();
+            words.into_iter().for_each(|word| new.learn(sent(word), &mut held));
+            count
+        };
+        let failing = was.claim(key).unwrap();
+        assert_eq!((tell(), now.claim(key).unwrap_err()), (1, Known::UnderWay));
+        drop(failing);
+        assert_eq!(tell(), 1);
+        assert!(now.claim(key).is_ok(), "it failed, and may come again");
+        assert_eq!(tell(), 0, "nothing is told twice");
     }
 
     #[test]

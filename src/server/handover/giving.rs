@@ -48,6 +48,9 @@ pub(in crate::server) enum NoUpgrade {
     /// One is under way.
     #[error("an upgrade is under way")]
     UnderWay,
+    /// The process before this one still tells what it learns: a third would not hear it.
+    #[error("the previous process is still ending: try again when it has ended")]
+    Predecessor,
     /// The process was told to end.
     #[error("the process is ending")]
     Ending,

@@ -77,6 +77,15 @@ pub(in crate::server) enum At {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl From<&Place> for At {
     fn from(place: &Place) -> Self {
         match place {
