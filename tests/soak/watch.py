@@ -18,6 +18,9 @@ WARM_SECONDS = 10.0
 #: What the resident memory of a warm process may rise by within a run, by its slope: noise of the allocator, and the tables
 #: that are bounded and fill up (remembered deliveries, origins, keys that come and go).
 MOST_BYTES_GROWN = 6 << 20
+#: The same where so little was watched that one fault, and what the allocator gives back after it, weighs much.
+MOST_BYTES_GROWN_AT_FIRST = 16 << 20
+SECONDS_AT_FIRST = 60
 #: Seconds below which a slope tells nothing.
 LEAST_SPAN = 30
 #: And what descriptors may: their number goes up and down with connections. At rest it is exact, see `forgotten`.
@@ -71,7 +74,7 @@ def growth(samples: list[Sample]) -> tuple[dict, list[str]]:
     memory = slope([(one.at, one.resident) for one in samples])
     descriptors = slope([(one.at, one.descriptors) for one in samples])
     found = []
-    if memory * span > MOST_BYTES_GROWN:
+    if memory * span > (MOST_BYTES_GROWN if span >= SECONDS_AT_FIRST else MOST_BYTES_GROWN_AT_FIRST):
         found.append(f"memory rose by {memory * 60 / 1024:.0f} KiB a minute for {span:.0f} s")
     if descriptors * span > MOST_DESCRIPTORS_GROWN:
         found.append(f"descriptors rose by {descriptors * 60:.1f} a minute for {span:.0f} s")
