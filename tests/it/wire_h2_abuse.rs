@@ -57,7 +57,8 @@ fn a_flood_of_resets_ends_the_connection() {
     let at_once = flood(false);
     assert!(at_once < 300, "{at_once}");
     let one_by_one = flood(true);
-    assert!((200..210).contains(&one_by_one), "{one_by_one}");
+    // One that is taken back before it reached the CRM counts in the flood, and is not seen there.
+    assert!((190..210).contains(&one_by_one), "{one_by_one}");
 }
 
 /// `MadeYouReset` (CVE-2025-8671): the client makes the server take back what was asked for.
