@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1::Connection;
 use hyper::service::HttpService;
-use pingora_core::server::ShutdownWatch;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// For a request that is on its way: 1 s.
@@ -49,7 +49,7 @@ impl Drop for OpenDoor {
 /// has connected and not been heard yet would get no answer.
 pub(super) async fn until_left<I, S>(
     mut connection: Pin<&mut Connection<I, S>>,
-    mut shutdown: ShutdownWatch,
+    mut shutdown: watch::Receiver<bool>,
 ) -> hyper::Result<()>
 where
     S: HttpService<Incoming>,

@@ -12,22 +12,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
-use pingora_core::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::limits::failures::Failures;
 use crate::metrics::{Metrics, Shed};
+use crate::socket::Arrival;
 use crate::vitals::Vitals;
 pub use leaving::OpenDoors;
 use pass::Pass;
@@ -37,7 +34,7 @@ pub use upgrade::{UpgradeAsk, Upgrades};
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
-/// pingora's application for the admin listener.
+/// What the admin listener shows and does.
 #[derive(Debug)]
 pub struct Admin {
     /// What `/metrics` shows.
@@ -56,6 +53,8 @@ pub struct Admin {
     pub doors: OpenDoors,
     /// Connections that may still come.
     pub room: Room,
+    /// True from the moment that another process answers here.
+    pub leaving: watch::Receiver<bool>,
 }
 
 /// Connections at once: a room of its own, whatever happens on the other listeners.
@@ -80,37 +79,34 @@ impl Readiness {
     }
 }
 
-#[async_trait]
-impl ServerApp for Admin {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Ok(_place) = self.room.0.try_acquire() else {
-            self.metrics.wire.shed(Shed::Admin);
-            // As much as fits into the socket, and no waiting.
-            drop(timeout(Duration::ZERO, stream.write_all(FULL)).await);
-            return None;
-        };
-        let _open = self.doors.open();
-        let service = service_fn(|request| {
-            let leaving = *shutdown.borrow();
-            async move {
-                let mut answer = self.respond(&request).await;
-                if leaving {
-                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(answer)
+/// Serves a connection to its end.
+pub async fn serve(admin: Arc<Admin>, arrival: Arrival) {
+    let Ok(mut socket) = arrival.open() else { return };
+    let Ok(_place) = admin.room.0.try_acquire() else {
+        admin.metrics.wire.shed(Shed::Admin);
+        // As much as fits into the socket, and no waiting.
+        return drop(timeout(Duration::ZERO, socket.write_all(FULL)).await);
+    };
+    let _open = admin.doors.open();
+    let service = service_fn(|request| {
+        let (admin, leaving) = (&admin, *admin.leaving.borrow());
+        async move {
+            let mut answer = admin.respond(&request).await;
+            if leaving {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = std::pin::pin!(connection);
-        let ended = leaving::until_left(connection, shutdown.clone()).await;
-        if let Err(error) = ended {
-            tracing::debug!(%error, "admin connection ended");
+            Ok::<_, Infallible>(answer)
         }
-        None
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(socket), service);
+    let connection = std::pin::pin!(connection);
+    let ended = leaving::until_left(connection, admin.leaving.clone()).await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "admin connection ended");
     }
 }
 

@@ -5,10 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::Stream;
-use pingora_core::server::ShutdownWatch;
 use tokio::sync::watch;
 
 use super::greeting::{self, Greeted, Spoken};
@@ -20,40 +16,35 @@ use super::{Proxy, doors, http1, http2};
 use crate::config::{Listener, ProxyHeader, Timeouts};
 use crate::denial::{Ambiguity, Denial};
 use crate::metrics::Shed;
+use crate::socket::{Arrival, Socket};
 use crate::tls::acceptor::Versions;
 
-/// pingora's application: each accepted stream becomes one hyper connection.
-#[derive(Clone, Debug)]
-pub struct Accept(pub Arc<Proxy>);
-
-#[async_trait]
-impl ServerApp for Accept {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
-        serve(Arc::clone(&self.0), stream).await;
-        None
-    }
+/// Serves a client's connection to its end; `None` if it may not connect at all.
+pub fn serve(proxy: &Arc<Proxy>, arrival: Arrival) -> Option<impl Future<Output = ()> + use<>> {
+    doors::may_connect(proxy, arrival.from).then(|| begin(Arc::clone(proxy), arrival))
 }
 
-async fn serve(proxy: Arc<Proxy>, stream: Stream) {
-    let Some((at, from)) = proxy.fronts.find(&stream) else { return };
+async fn begin(proxy: Arc<Proxy>, arrival: Arrival) {
+    let (at, from) = (arrival.listener, arrival.from);
     let (timeouts, listener) = {
         let live = proxy.live.load();
         let Some(listener) = live.fronts.get(at) else { return };
         (Arc::clone(&live.timeouts), Arc::clone(listener))
     };
+    let Ok(socket) = arrival.open() else { return };
     let Some(mut place) = Place::take(&proxy) else {
-        return shed(&proxy, &listener, stream, Shed::All).await;
+        return shed(&proxy, &listener, socket, Shed::All).await;
     };
     if !is_plain(&listener) {
         // Boxed: a connection that needs none of it must not be as large.
-        return Box::pin(greet(proxy, stream, &listener, from, place, timeouts)).await;
+        return Box::pin(greet(proxy, socket, &listener, from, place, timeouts)).await;
     }
     if !place.count(from) {
         drop(place);
-        return shed(&proxy, &listener, stream, Shed::Address).await;
+        return shed(&proxy, &listener, socket, Shed::Address).await;
     }
     let way = Way { scheme: Scheme::Http, certificate: None };
-    http1::speak((proxy, place), stream, from, way, timeouts).await;
+    http1::speak((proxy, place), socket, from, way, timeouts).await;
 }
 
 /// True where HTTP/1 begins with the first byte.
@@ -65,7 +56,7 @@ const fn is_plain(listener: &Listener) -> bool {
 /// A connection on which something comes before HTTP.
 async fn greet(
     proxy: Arc<Proxy>,
-    mut stream: Stream,
+    mut stream: Socket,
     listener: &Listener,
     from: IpAddr,
     mut place: Place,

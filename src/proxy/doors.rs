@@ -3,11 +3,7 @@
 //!
 //! A trusted proxy speaks for others, so it always may; on listeners with the PROXY protocol those are asked about next.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use pingora_core::listeners::ConnectionFilter;
+use std::net::IpAddr;
 
 use super::Proxy;
 use crate::client_addr::AddrGroup;
@@ -48,18 +44,6 @@ impl Doors {
         let is_banned = || !bans.is_empty() && bans.left(AddrGroup::of(ip)).is_some();
         (self.banned == Manner::Dropped && is_banned() && !gate.banning.exempt.contains(ip))
             .then_some(Dropped::Banned)
-    }
-}
-
-/// pingora asks it about each connection that it accepts.
-#[derive(Debug)]
-pub struct Doorkeeper(pub Arc<Proxy>);
-
-#[async_trait]
-impl ConnectionFilter for Doorkeeper {
-    async fn should_accept(&self, from: Option<&SocketAddr>) -> bool {
-        // Whoever comes by a socket file has no address, and is on this machine.
-        from.is_none_or(|from| may_connect(&self.0, from.ip().to_canonical()))
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
@@ -17,6 +16,7 @@ use super::peer::{Scheme, Way};
 use super::proxy_protocol::{self, Progress, Source};
 use crate::config::{Listener, Timeouts};
 use crate::metrics::{Handshake, Shed};
+use crate::socket::Socket;
 use crate::tls::acceptor::{Acceptor, H2, Versions};
 use crate::tls::certificate::Facts;
 
@@ -48,7 +48,7 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 /// Reads a PROXY protocol header within `limit`; `None` for anything else.
-pub async fn source(stream: &mut Stream, limit: Duration) -> Option<Source> {
+pub async fn source(stream: &mut Socket, limit: Duration) -> Option<Source> {
     let read = async {
         let mut header = Vec::with_capacity(128);
         loop {
@@ -67,7 +67,7 @@ pub async fn source(stream: &mut Stream, limit: Duration) -> Option<Source> {
 
 /// Does what `listener` asks for; `None` if the client does not, or not in time.
 pub async fn open(
-    stream: Stream,
+    stream: Socket,
     listener: &Listener,
     proxy: &Proxy,
     timeouts: &Timeouts,
@@ -99,7 +99,7 @@ pub async fn open(
     }
 }
 
-async fn shake(stream: Stream, acceptor: &Acceptor, limit: Duration) -> Result<Greeted, Handshake> {
+async fn shake(stream: Socket, acceptor: &Acceptor, limit: Duration) -> Result<Greeted, Handshake> {
     let shaken = timeout(limit, acceptor.tls().accept(stream)).await.map_err(|_| Handshake::TimedOut)?;
     let stream = shaken.map_err(|error| {
         tracing::debug!(%error, "TLS handshake failed");
@@ -119,7 +119,7 @@ async fn shake(stream: Stream, acceptor: &Acceptor, limit: Duration) -> Result<G
 }
 
 /// Tells HTTP/2 by its first bytes, which are given back.
-async fn preface(mut stream: Stream) -> Option<(Rewound, Spoken)> {
+async fn preface(mut stream: Socket) -> Option<(Rewound, Spoken)> {
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
         let mut chunk = [0; PREFACE.len()];
@@ -134,7 +134,7 @@ async fn preface(mut stream: Stream) -> Option<(Rewound, Spoken)> {
 /// A stream with its first bytes given back.
 struct Rewound {
     first: Vec<u8>,
-    stream: Stream,
+    stream: Socket,
 }
 
 impl AsyncRead for Rewound {

@@ -37,6 +37,10 @@ const MOST_BUFFERED: usize = 64 * 1024;
 /// Most bytes that are read until the head of the final answer is there, the beginning of its body included. Interim answers come without end from a CRM that is broken.
 const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
 
+/// A connection that rested for less is taken as quiet if its thread has heard nothing: what the CRM sent has been heard with what the
+/// client sent since. A CRM ends a connection because it rested, and then the socket itself is asked.
+const LOOKED_AT_AFTER: Duration = Duration::from_millis(500);
+
 /// A connection to the CRM.
 pub struct Line {
     sender: SendRequest<Upload>,
@@ -59,8 +63,8 @@ pub enum Failure {
     Sent(Denial),
 }
 
-/// A second descriptor of a connection's socket. An end that the CRM sent is in the socket before the runtime hears of it;
-/// a request must not go out on top of it.
+/// A second descriptor of a connection's socket. An end that the CRM sent is in the socket before the runtime hears of it, and
+/// a request should not go out on top of it.
 #[derive(Debug)]
 pub struct Probe(Option<Socket>);
 
@@ -104,9 +108,9 @@ impl Line {
         Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }
 
-    /// True if another request can go out now.
-    pub fn is_ready(&mut self) -> bool {
-        let quiet = self.probe.is_quiet() || {
+    /// True if another request can go out now, after the connection rested for so long as `idle`.
+    pub fn is_ready(&mut self, idle: Duration) -> bool {
+        let quiet = !self.wake.has_news() && (idle < LOOKED_AT_AFTER || self.probe.is_quiet()) || {
             // Not always an end: TLS sends session tickets.
             self.drive(&Context::from_waker(Waker::noop()));
             self.probe.is_quiet()

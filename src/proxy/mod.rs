@@ -1,7 +1,7 @@
-//! The data path: hyper on pingora-core's listeners and connector.
+//! The data path: hyper between the clients' connections and the CRM's.
 //!
 //! In the order of a request: [`doors`] (who may connect at all) → [`connection`] (accept, limits in [`places`], deadlines in
-//! [`client_io`] and [`patience`]; by which listener, [`front`]; TLS and PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) →
+//! [`client_io`] and [`patience`]; which listener, [`front`]; TLS and PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) →
 //! [`exchange`] (judge, forward, answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the
 //! request as the CRM gets it) → [`upstream`] (the CRM's addresses, and connections to them) → [`line`] (one of these; what we say
 //! ourselves, [`insertion`]) → [`upload`] and
@@ -48,7 +48,6 @@ use crate::limits::failures::Failures;
 use crate::metrics::Metrics;
 use crate::telegram::watch::Watch;
 use doors::Doors;
-use front::Fronts;
 use held::Room;
 use lifeline::Lifelines;
 use places::Connections;
@@ -90,8 +89,6 @@ pub struct Proxy {
     pub clock_warning: Seldom,
     /// Limits that need a restart.
     pub limits: Limits,
-    /// Where clients connect.
-    pub fronts: Fronts,
     /// Open client connections.
     pub connections: Connections,
     /// What each of them carries.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -17,6 +16,7 @@ use crate::client_addr::AddrGroup;
 use crate::config::Listener;
 use crate::denial::Denial;
 use crate::metrics::Shed;
+use crate::socket::Socket;
 
 /// Clients that are told at once that there is no place; more are not told.
 const MOST_TOLD: usize = 100;
@@ -92,7 +92,7 @@ impl Drop for Place {
 
 /// Turns a connection away, and says so where the client would understand: before anything was read, it may try again. Over
 /// TLS the answer would cost a handshake, which is what there is no room for.
-pub(super) async fn shed(proxy: &Proxy, listener: &Listener, mut stream: Stream, why: Shed) {
+pub(super) async fn shed(proxy: &Proxy, listener: &Listener, mut stream: Socket, why: Shed) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     proxy.metrics.wire.shed(why);
     proxy.metrics.unreadable(Denial::Overloaded);

@@ -65,7 +65,8 @@ impl Wake {
         Ok(())
     }
 
-    fn has_news(&self) -> bool {
+    /// True if something came since the last look, or nobody has looked yet.
+    pub fn has_news(&self) -> bool {
         self.news.load(Ordering::Acquire)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
@@ -38,12 +38,15 @@ pub(super) fn sockets(environment: &Environment) -> io::Result<Inherited> {
     let (one, other) = UnixStream::pair()?;
     send_sockets(&one, &lent)?;
     let own = receive_sockets(&other)?;
+    if own.len() != lent.len() {
+        return Err(io::Error::other("not all sockets that were lent could be taken"));
+    }
     lent.into_iter().try_for_each(nix::unistd::close)?;
-    let given = |descriptor: RawFd| {
-        let bound = at(descriptor)?;
+    let given = |socket: OwnedFd| {
+        let bound = at(socket.as_raw_fd())?;
         // Its place tells what it is for.
         let spot = Spot { role: Role::Clients, owner: Owner::Supervisor, asked: bound.clone(), bound };
-        Ok(Given { spot, descriptor })
+        Ok(Given { spot, socket })
     };
     Ok(Inherited::new(own.into_iter().map(given).collect::<io::Result<_>>()?))
 }

@@ -1,6 +1,6 @@
 //! Listening sockets that were opened before this process: by the one that it replaces, or by systemd.
 
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 
 use super::handover::words::{At, Owner, Role, Spot};
@@ -14,7 +14,7 @@ pub(super) struct Inherited(Vec<Given>);
 #[derive(Debug)]
 pub(super) struct Given {
     pub(super) spot: Spot,
-    pub(super) descriptor: RawFd,
+    pub(super) socket: OwnedFd,
 }
 
 impl Inherited {
@@ -46,15 +46,12 @@ impl Inherited {
 
     /// Closes what nobody claimed: a socket that nobody accepts from would swallow connections.
     pub(super) fn close_rest(self) {
-        for Given { spot, descriptor } in self.0 {
-            match nix::unistd::close(descriptor) {
-                Ok(()) if spot.owner == Owner::Supervisor => {
-                    tracing::warn!(at = %spot.bound, "the supervisor lent a socket that no listener names: closed");
-                }
-                Ok(()) => tracing::info!(at = %spot.bound, "a listener is no longer wanted: closed"),
-                Err(error) => {
-                    tracing::warn!(%error, at = %spot.bound, "a listener that nobody wants cannot be closed")
-                }
+        for Given { spot, socket } in self.0 {
+            drop(socket);
+            if spot.owner == Owner::Supervisor {
+                tracing::warn!(at = %spot.bound, "the supervisor lent a socket that no listener names: closed");
+            } else {
+                tracing::info!(at = %spot.bound, "a listener is no longer wanted: closed");
             }
         }
     }

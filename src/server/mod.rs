@@ -3,17 +3,18 @@
 //! Sockets are bound before pingora starts, so that a port in use is an error with a name and port 0 tells its number.
 
 mod activation;
+mod bound;
 mod descriptors;
 mod handover;
 mod inherited;
 mod listening;
 mod origin;
 pub mod panics;
-mod pulse;
 mod signs;
 mod sockets;
 mod stop;
 mod supervised;
+mod threads;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -39,7 +40,6 @@ use crate::keys::origins_file::KnownOrigins;
 use crate::keys::state::KeyStates;
 use crate::limits::failures::{Failures, MOST_ADDRESSES};
 use crate::metrics::{Metrics, Reload};
-use crate::proxy::front::Fronts;
 use crate::proxy::held::Room;
 use crate::proxy::lifeline::Lifelines;
 use crate::proxy::places::Connections;
@@ -51,8 +51,8 @@ use crate::supervisor::Supervisor;
 use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 use crate::vitals::Vitals;
+use bound::{Bound, SocketFile};
 use handover::estate::Estate;
-use listening::{Bound, SocketFile};
 pub use origin::Origin;
 use signs::Signs;
 use sockets::{SERVICES, Sockets};
@@ -182,11 +182,21 @@ impl Sidelock {
             beginning: Some(Beginning { up: ups, asks, predecessor }).into(),
             hearing: None.into(),
         };
-        let proxy = parts.proxy(limits, sockets.fronts(), switches.for_clients(), clock)?;
+        let proxy = parts.proxy(limits, switches.for_clients(), clock)?;
         let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
+        let leaving = switches.leave.subscribe();
         let (failures, metrics, room) = (Arc::clone(&parts.failures), parts.metrics, admin::Room::default());
-        let admin =
-            Admin { metrics, readiness, vitals: vitals.clone(), failures, pass, room, upgrades, doors };
+        let admin = Admin {
+            metrics,
+            readiness,
+            vitals: vitals.clone(),
+            failures,
+            pass,
+            room,
+            upgrades,
+            doors,
+            leaving,
+        };
         let rounds = Arc::clone(&parts.workshop.rounds);
         let (live, workshop) = (parts.live, parts.workshop);
         let reloader =
@@ -300,7 +310,6 @@ impl Parts {
     fn proxy(
         &self,
         limits: config::Limits,
-        fronts: Fronts,
         (draining, hang_up): (watch::Receiver<bool>, watch::Receiver<bool>),
         clock: &Clock,
     ) -> Result<Proxy, StartError> {
@@ -312,7 +321,6 @@ impl Parts {
             telegram: Arc::clone(&self.telegram),
             clock: clock.clone(),
             limits,
-            fronts,
             connections: Connections::default(),
             lifelines: Arc::clone(&self.workshop.lifelines),
             clock_warning: Seldom::default(),

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::StartError;
+use super::bound::Bound;
 use super::handover::giving::Giver;
 use super::handover::words::Role;
-use super::listening::{Bound, Listening};
+use super::listening::{Accepting, Watched};
 use super::origin::Origin;
 use super::stop::Switches;
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::config::{Listener, Place, Server, Timeouts};
 use crate::proxy::Proxy;
-use crate::proxy::connection::Accept;
-use crate::proxy::doors::Doorkeeper;
-use crate::proxy::front::Fronts;
+use crate::proxy::connection;
 use crate::vitals::Vitals;
 
 /// Services that listen: for clients, and for the admin.
@@ -72,17 +71,13 @@ impl Sockets {
         vitals: Vitals,
     ) {
         let (drain, leave) = (switches.drain.subscribe(), switches.leave.subscribe());
-        let proxy = Arc::new(proxy);
-        let doorkeeper = Arc::new(Doorkeeper(Arc::clone(&proxy)));
-        let proxy = Accept(proxy);
-        let proxy = Listening::new("proxy", proxy, self.clients, drain, up.clone(), (vitals.clone(), None));
-        pingora.add_service(proxy.behind(doorkeeper).with_pulses(pingora.configuration.threads));
-        let vitals = (vitals, Some(1));
-        pingora.add_service(Listening::new("admin", admin, vec![self.admin], leave, up, vitals));
-    }
-
-    /// Where connections are told from others by their listener.
-    pub(super) fn fronts(&self) -> Fronts {
-        Fronts::new(self.clients.iter().map(Bound::front).collect())
+        let (proxy, admin) = (Arc::new(proxy), Arc::new(admin));
+        let clients = ("proxy", move |arrival| connection::serve(&proxy, arrival));
+        let threads = pingora.configuration.threads;
+        let watched = (vitals.clone(), Watched::Threads);
+        pingora.add_service(Accepting::new(clients, self.clients, drain, up.clone(), threads, watched));
+        let admins = ("admin", move |arrival| Some(admin::serve(Arc::clone(&admin), arrival)));
+        let watched = (vitals, Watched::Nothing);
+        pingora.add_service(Accepting::new(admins, vec![self.admin], leave, up, 1, watched));
     }
 }

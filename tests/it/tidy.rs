@@ -9,6 +9,7 @@ const RANKS: &[(&str, u32)] = &[
     ("denial", 0),
     ("networks", 0),
     ("secret", 0),
+    ("socket", 0),
     ("supervisor", 0),
     ("request_head", 1),
     ("tls", 1),

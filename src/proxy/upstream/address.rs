@@ -1,4 +1,4 @@
-//! One address of the CRM: connections to it, made on pingora's connector and kept in a bounded pool per thread.
+//! One address of the CRM: connections to it, kept in a bounded pool per thread.
 
 use std::cell::RefCell;
 use std::io;
@@ -22,6 +22,7 @@ use crate::clock::{Clock, Moment};
 use crate::config;
 use crate::denial::Denial;
 use crate::proxy::line::{Line, Probe};
+use crate::socket::Socket;
 
 /// Most addresses of one name that are tried.
 const MOST_TRIED: usize = 8;
@@ -167,7 +168,7 @@ impl Address {
     async fn dial_socket(&self, path: &Path) -> Result<Box<Line>, NoConnection> {
         let stream = UnixStream::connect(path).await.map_err(|error| NoConnection::of(&error))?;
         let probe = Probe::of(SockRef::from(&stream));
-        Line::open(stream, probe).await.map(Box::new).map_err(NoConnection::refused)
+        Line::open(Socket::Unix(stream), probe).await.map(Box::new).map_err(NoConnection::refused)
     }
 
     async fn dial_address(&self, address: SocketAddr) -> Result<Box<Line>, NoConnection> {
@@ -175,6 +176,7 @@ impl Address {
         // Each write is a whole message or a part that should not wait for the next.
         stream.set_nodelay(true).map_err(NoConnection::refused)?;
         let probe = Probe::of(SockRef::from(&stream));
+        let stream = Socket::Tcp(stream);
         let line = match &self.tls {
             None => Line::open(stream, probe).await,
             Some((connector, name)) => {

@@ -38,7 +38,8 @@ impl Pool {
     pub(super) fn take(&mut self, keeping: &Keeping, now: Moment) -> Option<Box<Line>> {
         while let Some(Waiting { mut line, since }) = self.waiting.pop() {
             keeping.gauge.dec();
-            if now.since(since) < keeping.keep_alive && line.is_ready() {
+            let idle = now.since(since);
+            if idle < keeping.keep_alive && line.is_ready(idle) {
                 return Some(line);
             }
         }

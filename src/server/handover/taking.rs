@@ -1,7 +1,7 @@
 //! The process that comes.
 
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -103,7 +103,7 @@ impl Predecessor {
             None => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         let given = spots.into_iter().zip(sockets);
-        let given = given.map(|(spot, descriptor): (_, RawFd)| Given { spot, descriptor }).collect();
+        let given = given.map(|(spot, socket)| Given { spot, socket }).collect();
         Ok((Self { talk, peer }, Inherited::new(given)))
     }
 

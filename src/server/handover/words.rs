@@ -3,11 +3,12 @@
 
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde::{Deserialize, Serialize};
 
 use super::estate::{CarriedBan, CarriedDeliveries};
@@ -128,24 +129,24 @@ pub(in crate::server) fn send_sockets(to: &UnixStream, sockets: &[RawFd]) -> io:
     Ok(())
 }
 
-/// Receives listening sockets; the caller's to close.
+/// Receives listening sockets: those that there was room for, so whoever knows their number compares it.
 ///
 /// # Errors
-/// The operating system's, and too many.
-pub(in crate::server) fn receive_sockets(from: &UnixStream) -> io::Result<Vec<RawFd>> {
+/// The operating system's, and the end of the talk.
+pub(in crate::server) fn receive_sockets(from: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
-    let mut room = nix::cmsg_space!([RawFd; MOST_SOCKETS]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut room), flags)?;
-    if message.bytes == 0 || message.flags.contains(MsgFlags::MSG_CTRUNC) {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
+    let mut room = vec![0; rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
+    let mut room = RecvAncillaryBuffer::new(&mut room);
+    let message = recvmsg(from, &mut parts, &mut room, RecvFlags::CMSG_CLOEXEC)?;
     let mut sockets = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(received) = control {
+    for control in room.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = control {
             sockets.extend(received);
         }
+    }
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(sockets)
 }
