@@ -183,20 +183,7 @@ impl Sidelock {
             hearing: None.into(),
         };
         let proxy = parts.proxy(limits, switches.for_clients(), clock)?;
-        let (readiness, doors) = (switches.readiness.clone(), switches.doors.clone());
-        let leaving = switches.leave.subscribe();
-        let (failures, metrics, room) = (Arc::clone(&parts.failures), parts.metrics, admin::Room::default());
-        let admin = Admin {
-            metrics,
-            readiness,
-            vitals: vitals.clone(),
-            failures,
-            pass,
-            room,
-            upgrades,
-            doors,
-            leaving,
-        };
+        let admin = parts.admin(&switches, pass, upgrades);
         let rounds = Arc::clone(&parts.workshop.rounds);
         let (live, workshop) = (parts.live, parts.workshop);
         let reloader =
@@ -296,6 +283,20 @@ impl Parts {
             telegram,
             live: Arc::new(ArcSwap::from_pointee(live)),
         })
+    }
+
+    fn admin(&self, switches: &Switches, pass: Pass, upgrades: Upgrades) -> Admin {
+        Admin {
+            metrics: Arc::clone(&self.metrics),
+            readiness: switches.readiness.clone(),
+            vitals: self.vitals.clone(),
+            failures: Arc::clone(&self.failures),
+            pass,
+            upgrades,
+            doors: switches.doors.clone(),
+            room: admin::Room::default(),
+            leaving: switches.leave.subscribe(),
+        }
     }
 
     /// What goes over at an upgrade.

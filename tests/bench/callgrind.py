@@ -8,7 +8,7 @@ TOOL = ("valgrind", "--tool=callgrind", "--separate-threads=yes", "--callgrind-o
 # A thread is known by a function that no other thread runs; names of threads and their order are not in the files, and the
 # order of their numbers in /proc turns round when the system's numbers do. Names in `without` rule a file out.
 MARKS = {
-    "proxy": "sidelock::proxy::connection::begin",
+    "proxy": "sidelock::proxy::exchange::run",
     "access-log": "parking_lot::condvar::Condvar::wait_until",
     "reload": "<sidelock::reload::Reloader as pingora_core::services::background::BackgroundService>::start",
 }
