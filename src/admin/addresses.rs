@@ -118,10 +118,11 @@ mod tests {
 
     #[test]
     fn no_more_addresses_than_can_be_read() {
-        let failures = Failures::new(1_000, &Clock::system());
+        let clock = Clock::system();
+        let failures = Failures::new(1_000, &clock);
         for number in 0..500_u32 {
             let from = AddrGroup::of(std::net::Ipv4Addr::from_bits(number).into());
-            failures.refuse(Denial::CredentialUnknown, from, "10/min".parse().unwrap());
+            failures.refuse(Denial::CredentialUnknown, from, "10/min".parse().unwrap(), clock.now());
         }
         let shown = offenders(&failures);
         assert_eq!(shown["addresses"].as_array().map(Vec::len), Some(MOST_SHOWN));

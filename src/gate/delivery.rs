@@ -131,7 +131,7 @@ impl Gate {
         }
         let screened =
             with_delivery(&webhook.sender, parts, &head, b"", |it| webhook.sender.screen(it, now.wall));
-        screened.map_err(|fault| self.refuse_delivery(fault, client, failures))?;
+        screened.map_err(|fault| self.refuse_delivery(fault, client, now, failures))?;
         let unproved = UnprovedDelivery { webhook: Arc::clone(webhook), head, client };
         Ok(Judged::Unproved(Box::new(Unproved::Delivery(unproved))))
     }
@@ -164,7 +164,7 @@ impl Gate {
         let Arrival { parts, client, now } = arrival;
         let proved =
             with_delivery(&webhook.sender, parts, &head, body, |it| webhook.sender.prove(it, now.wall))
-                .map_err(|fault| self.refuse_delivery(fault, client, failures))?;
+                .map_err(|fault| self.refuse_delivery(fault, client, now, failures))?;
         trail.caller = Caller::Keyless;
         trail.secret_index = proved.secret_index;
         if let Some(answer) = proved.handshake {
@@ -242,10 +242,16 @@ impl Gate {
         Ok(Admitted { strip, query, upstream_path, ..Admitted::plain(head.target) })
     }
 
-    fn refuse_delivery(&self, fault: DeliveryFault, client: ClientAddr, failures: &Failures) -> Denial {
+    fn refuse_delivery(
+        &self,
+        fault: DeliveryFault,
+        client: ClientAddr,
+        now: Now,
+        failures: &Failures,
+    ) -> Denial {
         let denial = Denial::Delivery(fault);
         if denial.is_authentication_failure() {
-            failures.refuse(denial, client.group(), self.failure_rate)
+            failures.refuse(denial, client.group(), self.failure_rate, now)
         } else {
             denial
         }

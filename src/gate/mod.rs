@@ -170,6 +170,9 @@ impl Gate {
 
     /// True if a refused request's path could hold a credential: a segment that is one, or a spelling that hides one.
     pub fn path_may_be_secret(&self, path: &str, headers: &HeaderMap) -> bool {
+        if path.len() < api_key::FEWEST_BYTES {
+            return path.contains('%');
+        }
         let presented = || {
             self.places.present_in(headers).flat_map(|name| headers.get_all(name)).any(|value| {
                 let texts = value.as_bytes().split(|byte| *byte == b' ');
@@ -178,13 +181,15 @@ impl Gate {
                     .any(|text| contains(path.as_bytes(), text))
             })
         };
-        let stored = |segment: &str| {
+        let stored = |segment: &[u8]| {
             let long = segment.len() >= api_key::FEWEST_BYTES;
-            long && (self.keys.knows(segment.as_bytes())
-                || self.webhooks.iter().any(|it| it.sender.is_secret(segment.as_bytes())))
+            long && (self.keys.knows(segment) || self.webhooks.iter().any(|it| it.sender.is_secret(segment)))
         };
         let behind = || self.webhooks.iter().any(|webhook| webhook.holds_inner_secret(path));
-        path.contains('%') || presented() || path.split('/').any(stored) || behind()
+        path.contains('%')
+            || presented()
+            || path.as_bytes().split(|byte| *byte == b'/').any(stored)
+            || behind()
     }
 
     /// The webhook of a path: an exact one before one whose path ends in its secret.
@@ -239,7 +244,7 @@ impl Gate {
     ) -> Result<Judged, Denial> {
         self.allow_from.permit(client).inspect_err(|_| self.notice_decoy(parts, trail))?;
         self.permit_address(client, failures).inspect_err(|_| self.notice_decoy(parts, trail))?;
-        let refuse = |denial: Denial| self.refuse_key(denial, client, failures);
+        let refuse = |denial: Denial| self.refuse_key(denial, client, now, failures);
         let claim = self.places.find(&parts.headers);
         let claim = claim.inspect_err(|_| self.notice_decoy(parts, trail)).map_err(refuse)?;
         let holder = self.prove(&claim, now, trail).map_err(refuse)?;

@@ -2,6 +2,7 @@
 
 use super::Gate;
 use crate::client_addr::ClientAddr;
+use crate::clock::Now;
 use crate::denial::Denial;
 use crate::limits::bans::BanRule;
 use crate::limits::failures::Failures;
@@ -32,14 +33,20 @@ impl Gate {
     }
 
     /// Counts a refused key against its address.
-    pub(super) fn refuse_key(&self, denial: Denial, client: ClientAddr, failures: &Failures) -> Denial {
+    pub(super) fn refuse_key(
+        &self,
+        denial: Denial,
+        client: ClientAddr,
+        now: Now,
+        failures: &Failures,
+    ) -> Denial {
         let (group, rate) = (client.group(), self.failure_rate);
         match &self.banning.rule {
             _ if !denial.is_authentication_failure() => denial,
             Some(rule) if denial.is_guess() && !self.banning.exempt.contains(client.ip()) => {
-                failures.refuse_guess(denial, group, rate, rule)
+                failures.refuse_guess(denial, group, (rate, rule), now)
             }
-            Some(_) | None => failures.refuse(denial, group, rate),
+            Some(_) | None => failures.refuse(denial, group, rate, now),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::bans::{BanRule, Bans, Cause, MOST_BANS};
 use super::limiter::Limiter;
 use super::rate::Rate;
 use crate::client_addr::AddrGroup;
-use crate::clock::{Clock, Moment, WallTime};
+use crate::clock::{Clock, Moment, Now, WallTime};
 use crate::denial::Denial;
 
 /// Most address groups that are remembered; beyond it the least used are forgotten.
@@ -74,21 +74,26 @@ impl Failures {
     }
 
     /// Counts a refusal from `from`; the same refusal comes back, or [`Denial::TooManyFailures`] beyond `rate`.
-    pub fn refuse(&self, denial: Denial, from: AddrGroup, rate: Rate) -> Denial {
-        self.limited(denial, &self.counted(from, rate))
+    pub fn refuse(&self, denial: Denial, from: AddrGroup, rate: Rate, now: Now) -> Denial {
+        limited(denial, &self.counted(from, rate, now), now)
     }
 
     /// The same for a key that nobody has; an address that sends too many of them is banned from now on.
-    pub fn refuse_guess(&self, denial: Denial, from: AddrGroup, rate: Rate, rule: &BanRule) -> Denial {
-        let address = self.counted(from, rate);
-        if address.guessed(self.clock.monotonic(), rule) {
+    pub fn refuse_guess(
+        &self,
+        denial: Denial,
+        from: AddrGroup,
+        (rate, rule): (Rate, &BanRule),
+        now: Now,
+    ) -> Denial {
+        let address = self.counted(from, rate, now);
+        if address.guessed(now.monotonic, rule) {
             self.bans.add(from, rule.lasts, Cause::Guessing);
         }
-        self.limited(denial, &address)
+        limited(denial, &address, now)
     }
 
-    fn counted(&self, from: AddrGroup, rate: Rate) -> Arc<Address> {
-        let now = self.clock.now();
+    fn counted(&self, from: AddrGroup, rate: Rate, now: Now) -> Arc<Address> {
         let address = match self.addresses.get(&from) {
             Some(address) if address.limiter.rate() == rate => address,
             before => {
@@ -107,13 +112,6 @@ impl Failures {
             count_in(&self.recent, window);
         }
         address
-    }
-
-    fn limited(&self, denial: Denial, address: &Address) -> Denial {
-        match address.limiter.take(self.clock.monotonic()) {
-            Ok(_) => denial,
-            Err(wait) => Denial::TooManyFailures(wait),
-        }
     }
 
     /// At most `most` addresses, those with the most refusals first. Looks at all that are remembered: not for requests.
@@ -143,6 +141,13 @@ impl Failures {
     /// Address groups remembered now.
     pub fn remembered(&self) -> usize {
         self.addresses.len()
+    }
+}
+
+fn limited(denial: Denial, address: &Address, now: Now) -> Denial {
+    match address.limiter.take(now.monotonic) {
+        Ok(_) => denial,
+        Err(wait) => Denial::TooManyFailures(wait),
     }
 }
 
@@ -224,7 +229,7 @@ mod tests {
         let time = ManualClock::at(WallTime::default());
         let failures = Failures::new(100, &time.clock());
         let rate = "10/min burst 3".parse().unwrap();
-        let refuse = |from| failures.refuse(Denial::CredentialUnknown, group(from), rate);
+        let refuse = |from| failures.refuse(Denial::CredentialUnknown, group(from), rate, time.clock().now());
         for _ in 0..3 {
             assert_eq!(refuse("192.0.2.1"), Denial::CredentialUnknown);
         }
@@ -246,11 +251,16 @@ mod tests {
         let rule = BanRule { after: 3.try_into().unwrap(), within: secs(600), lasts: secs(3_600) };
         let rate = "10/min burst 1".parse().unwrap();
         let guess = || {
-            failures.refuse_guess(Denial::CredentialUnknown, group("192.0.2.1"), rate, &rule);
+            failures.refuse_guess(
+                Denial::CredentialUnknown,
+                group("192.0.2.1"),
+                (rate, &rule),
+                time.clock().now(),
+            );
             failures.bans.left(group("192.0.2.1")).is_some()
         };
         assert!(!guess() && !guess());
-        failures.refuse(Denial::CredentialMissing, group("192.0.2.1"), rate);
+        failures.refuse(Denial::CredentialMissing, group("192.0.2.1"), rate, time.clock().now());
         time.advance(secs(600));
         assert!(!guess() && !guess(), "the first two are forgotten");
         assert!(guess(), "one too many, though answered with 429");
@@ -267,7 +277,7 @@ mod tests {
         let rates = ["10/min", "20/min"].map(|rate| rate.parse().unwrap());
         for (from, count) in [("192.0.2.1", 2), ("2001:db8::1", 5), ("2001:db8::2", 4), ("192.0.2.3", 1)] {
             for rate in rates.iter().cycle().take(count) {
-                failures.refuse(Denial::CredentialUnknown, group(from), *rate);
+                failures.refuse(Denial::CredentialUnknown, group(from), *rate, time.clock().now());
             }
             time.advance(Duration::from_secs(1));
         }
@@ -281,14 +291,20 @@ mod tests {
     /// A botnet of a million addresses neither fills the memory nor hides who is at it all the time.
     #[test]
     fn a_flood_hides_nobody() {
-        let failures = Failures::new(MOST_ADDRESSES, &Clock::system());
+        let clock = Clock::system();
+        let failures = Failures::new(MOST_ADDRESSES, &clock);
         let rate = "10/min".parse().unwrap();
         for number in 0..1_000_000_u32 {
-            failures.refuse(Denial::CredentialUnknown, AddrGroup::of(IpAddr::V4(number.into())), rate);
+            failures.refuse(
+                Denial::CredentialUnknown,
+                AddrGroup::of(IpAddr::V4(number.into())),
+                rate,
+                clock.now(),
+            );
             if number.is_multiple_of(100) {
                 // Another address of one /64 each time.
                 let v6 = std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(number));
-                failures.refuse(Denial::CredentialUnknown, AddrGroup::of(v6.into()), rate);
+                failures.refuse(Denial::CredentialUnknown, AddrGroup::of(v6.into()), rate, clock.now());
             }
         }
         assert!(failures.remembered() <= MOST_ADDRESSES);
@@ -299,10 +315,16 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let failures = Failures::new(1_000, &Clock::system());
+        let clock = Clock::system();
+        let failures = Failures::new(1_000, &clock);
         let rate = "10/min".parse().unwrap();
         for number in 0..100_000_u32 {
-            failures.refuse(Denial::CredentialUnknown, AddrGroup::of(IpAddr::V4(number.into())), rate);
+            failures.refuse(
+                Denial::CredentialUnknown,
+                AddrGroup::of(IpAddr::V4(number.into())),
+                rate,
+                clock.now(),
+            );
         }
         assert!(failures.remembered() <= 1_000);
     }

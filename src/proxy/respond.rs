@@ -103,12 +103,20 @@ fn rate_limit(headers: &mut http::HeaderMap, record: &Record, denial: Denial) {
 
 /// Nothing of the request stands in it, so nothing needs escaping.
 fn problem(denial: Denial, id: &str) -> Bytes {
-    format!(
-        "{{\"type\":\"urn:sidelock:problem:{}\",\"title\":\"{}\",\"status\":{},\"detail\":\"{}\",\"request_id\":\"{id}\"}}\n",
+    let mut status = itoa::Buffer::new();
+    let parts = [
+        "{\"type\":\"urn:sidelock:problem:",
         denial.slug(),
+        "\",\"title\":\"",
         denial.title(),
-        denial.status().as_u16(),
+        "\",\"status\":",
+        status.format(denial.status().as_u16()),
+        ",\"detail\":\"",
         denial.advice(),
-    )
-    .into()
+        "\",\"request_id\":\"",
+        id,
+        "\"}\n",
+    ];
+    // `format!` takes six times as long, and whoever guesses keys makes us write many of these.
+    parts.concat().into()
 }
