@@ -191,11 +191,46 @@ mod tests {
 
     /// Both ends of a connection by an address of this machine.
     async fn pair() -> (Socket, Socket) {
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (near, arrival) = arrived().await;
+        (near, arrival.open().unwrap())
+    }
+
+    async fn arrived() -> (Socket, Arrival) {
+        let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
         let near = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-        let arrival = Listening::Tcp(socket).accept(3).await.unwrap();
+        let listening = Bound::tcp(socket.into()).open().unwrap();
+        let arrival = listening.accept(3).await.unwrap();
         assert_eq!((arrival.from, arrival.listener), (IpAddr::V4(Ipv4Addr::LOCALHOST), 3));
-        (Socket::Tcp(near), arrival.open().unwrap())
+        (Socket::Tcp(near), arrival)
+    }
+
+    async fn told_by(mut far: Socket) -> String {
+        if let Socket::Tcp(stream) = &far {
+            assert!(stream.nodelay().unwrap());
+        }
+        let mut got = String::new();
+        far.read_to_string(&mut got).await.unwrap();
+        got
+    }
+
+    #[tokio::test]
+    async fn the_thread_that_accepted_may_serve_it_and_so_may_another() {
+        for elsewhere in [false, true] {
+            let (mut near, arrival) = arrived().await;
+            near.write_all(b"hello").await.unwrap();
+            near.shutdown().await.unwrap();
+            let told = if elsewhere {
+                let serve = move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(async { told_by(arrival.open().unwrap()).await })
+                };
+                thread::spawn(serve).join().unwrap()
+            } else {
+                told_by(arrival.open().unwrap()).await
+            };
+            assert_eq!(told, "hello");
+        }
     }
 
     #[tokio::test]
