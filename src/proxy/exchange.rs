@@ -15,6 +15,7 @@ use super::held::{Fit, Held};
 use super::hiding::Showing;
 use super::peer::{Connected, Scheme};
 use super::record::Record;
+use super::unread::Unread;
 use super::upload::{Trailers, Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
@@ -38,6 +39,8 @@ const SUNSET: HeaderName = HeaderName::from_static("sunset");
 enum Next {
     /// Nothing more.
     Answered(Response<Answer>),
+    /// Its body is still to come. Boxed, like the next.
+    Refused(Box<Unread>),
     /// Its body decides. Boxed: it is seldom needed, and would make every request's future large.
     Held(Box<Holding>, Box<Record>),
     /// It goes to the CRM.
@@ -58,6 +61,10 @@ pub fn run<'a>(
     async move {
         let mut response = match judge(proxy, peer, pace.cloned(), request) {
             Next::Answered(response) => response,
+            Next::Refused(unread) => match pace {
+                Some(pace) => Box::pin(unread.answer(pace)).await,
+                None => unread.response,
+            },
             Next::Held(holding, record) => Box::pin(holding.answer(record)).await,
             Next::Goes(mut going, record) => going.answer(record).await,
         };
@@ -85,9 +92,17 @@ fn judge(
         judged.is_err() && live.gate.path_may_be_secret(parts.uri.path(), &parts.headers);
     record.set_path(&parts.uri);
     peer.lifeline.carry(judged.as_ref().ok().and_then(|_| record.trail.digest()));
-    let going = match judged {
-        Err(denial) => Err(denial),
+    let judged = match judged {
         Ok(_) if is_over(proxy, &live, &record) => Err(Denial::CredentialRevoked),
+        judged => judged,
+    };
+    let going = match judged {
+        Err(denial) if body.is_end_stream() => Err(denial),
+        Err(denial) => {
+            let waits_to_be_asked = parts.headers.contains_key(header::EXPECT);
+            let response = respond::refuse(record, denial);
+            return Next::Refused(Box::new(Unread { response, body, waits_to_be_asked }));
+        }
         Ok(Judged::Unproved(unproved)) => {
             let (live, peer) = (Arc::clone(&live), Arc::clone(peer));
             return Next::Held(Box::new(Holding { unproved: *unproved, live, peer, parts, body }), record);

@@ -6,7 +6,7 @@
 //! request as the CRM gets it) → [`upstream`] (the CRM's addresses, and connections to them) → [`line`] (one of these; what we say
 //! ourselves, [`insertion`]) → [`upload`] and
 //! [`download`] (bodies) or [`tunnel`] (`WebSocket`s) → [`record`] (how it ended). [`respond`] is the one place that turns a
-//! refusal into bytes.
+//! refusal into bytes, and [`unread`] sees to what was not read of its request.
 
 pub mod client_io;
 pub mod connection;
@@ -30,6 +30,7 @@ pub mod proxy_protocol;
 pub mod record;
 pub mod respond;
 pub mod tunnel;
+mod unread;
 pub mod upload;
 pub mod upstream;
 pub mod wake;

@@ -112,6 +112,11 @@ impl Record {
         self.upload = Some(upload);
     }
 
+    /// True if some of the request's body was not read.
+    pub fn is_unread(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| !upload.is_whole())
+    }
+
     /// The tunnel whose bytes are counted.
     pub fn set_tunnelled(&mut self, moved: Arc<Moved>) {
         self.tunnel = Some(moved);

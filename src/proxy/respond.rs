@@ -30,7 +30,7 @@ pub fn refuse(mut record: Box<Record>, denial: Denial) -> Response<Answer> {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if denial.closes_connection() {
+    if denial.closes_connection() || record.is_unread() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {

@@ -62,6 +62,7 @@ mod telegram;
 mod telegram_watch;
 mod tidy;
 mod trouble;
+mod unread;
 mod upgrade;
 mod upstream_config;
 mod upstream_races;

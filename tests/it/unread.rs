@@ -1,0 +1,87 @@
+//! Requests that are refused before their body was read.
+
+use std::io::Read;
+
+use crate::support::client::{Connection, request};
+use crate::support::crm::Crm;
+use crate::support::gateway::{Gateway, Plan, TestKey};
+
+fn head(key: &str, length: usize, more: &str) -> String {
+    format!("POST /api/x HTTP/1.1\r\nHost: crm.example\r\n{key}\r\nContent-Length: {length}\r\n{more}\r\n")
+}
+
+/// A gateway, a key that it knows, and one that it does not.
+fn gateway(crm: &Crm) -> (Gateway, TestKey, String) {
+    let key = TestKey::new(&["read", "write"], "");
+    let gateway = Plan::before(crm).key(&key).with("[limits]\nper_address_failures = \"1000/s\"\n").start();
+    (gateway, key, TestKey::new(&["read"], "").header())
+}
+
+/// Many clients send a head and its body apart, and an answer can be faster than a body.
+#[test]
+fn a_connection_that_is_not_said_to_end_goes_on() {
+    let crm = Crm::usual();
+    let (gateway, key, unknown) = gateway(&crm);
+    let mut kept = 0;
+    for _ in 0..40 {
+        let mut connection = Connection::open(gateway.address);
+        connection.send(head(&unknown, 5, ""));
+        connection.send("hello");
+        let answer = connection.answer().unwrap();
+        assert_eq!(answer.status, 401);
+        if answer.keeps_connection() {
+            connection.send(request("GET", "/api/next", &[&key.header()], ""));
+            assert_eq!(connection.answer().expect("it goes on").status, 200);
+            kept += 1;
+        }
+    }
+    assert!(kept > 20, "{kept} of 40");
+    assert_eq!(crm.seen.count(), kept, "the bodies are no requests");
+}
+
+#[test]
+fn a_body_that_does_not_come_or_is_large_ends_the_connection_and_that_is_said() {
+    let crm = Crm::usual();
+    let (gateway, _, unknown) = gateway(&crm);
+    for head in [
+        head(&unknown, 5, ""),
+        head(&unknown, 5, "Expect: 100-continue\r\n"),
+        head(&unknown, 10_000_000, ""),
+        head(&unknown, 5, "").replace("Content-Length: 5", "Transfer-Encoding: chunked"),
+    ] {
+        let mut connection = Connection::open(gateway.address);
+        connection.send(&head);
+        let answer = connection.answer().unwrap();
+        assert_eq!((answer.status, answer.keeps_connection()), (401, false), "{head}");
+        connection.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(connection.is_closed());
+    }
+    assert_eq!(crm.seen.count(), 0);
+}
+
+/// A socket that is closed with bytes unread in it takes the answer along.
+#[test]
+fn who_sends_on_still_gets_the_answer() {
+    let crm = Crm::usual();
+    let (gateway, _, unknown) = gateway(&crm);
+    let mut connection = Connection::open(gateway.address);
+    connection.send(head(&unknown, 6_000_000, ""));
+    connection.send(vec![b'x'; 6_000_000]);
+    let mut answer = String::new();
+    connection.stream.read_to_string(&mut answer).expect("no reset");
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("}\n"), "{answer}");
+}
+
+/// The CRM breaks, and the upload is still to come.
+#[test]
+fn a_refusal_after_the_verdict_says_so_too() {
+    // It hangs up whoever comes.
+    let crm = Crm::with(|stream, _| drop(stream));
+    let key = TestKey::new(&["write"], "");
+    let gateway = Plan::before(&crm).key(&key).start();
+    let mut connection = Connection::open(gateway.address);
+    connection.send(head(&key.header(), 1_000_000, ""));
+    let answer = connection.answer().unwrap();
+    assert_eq!((answer.status / 100, answer.keeps_connection()), (5, false));
+}
