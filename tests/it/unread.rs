@@ -1,6 +1,6 @@
 //! Requests that are refused before their body was read.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use crate::support::client::{Connection, request};
 use crate::support::crm::Crm;
@@ -59,14 +59,14 @@ fn a_body_that_does_not_come_or_is_large_ends_the_connection_and_that_is_said() 
     assert_eq!(crm.seen.count(), 0);
 }
 
-/// A socket that is closed with bytes unread in it takes the answer along.
+/// A socket that is closed with bytes unread in it is reset, and many a client that cannot write reads no answer.
 #[test]
 fn who_sends_on_still_gets_the_answer() {
     let crm = Crm::usual();
     let (gateway, _, unknown) = gateway(&crm);
     let mut connection = Connection::open(gateway.address);
     connection.send(head(&unknown, 6_000_000, ""));
-    connection.send(vec![b'x'; 6_000_000]);
+    connection.stream.write_all(&vec![b'x'; 6_000_000]).expect("it may send on");
     let mut answer = String::new();
     connection.stream.read_to_string(&mut answer).expect("no reset");
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("connection: close"), "{answer}");
