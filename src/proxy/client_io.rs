@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::lingering::Lingering;
 use super::patience::Patience;
 use super::wake::{Told, Waking};
 use crate::clock::{Clock, Moment};
@@ -58,10 +59,6 @@ const BETWEEN_REQUESTS: u64 = 1 << 63;
 
 /// How long a connection is kept at hand after an answer: long enough that one in use never pays for resting.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
-
-/// How long, and for how many bytes, a client may go on sending a request that was answered already.
-const LINGERS: Duration = Duration::from_secs(2);
-const MOST_LINGERED: usize = 8 * 1024 * 1024;
 
 /// What a connection that rests reads at once; most heads are shorter.
 const FIRST_BYTES: usize = 1024;
@@ -192,13 +189,6 @@ pub struct ClientIo<S> {
     lingering: Option<Lingering>,
 }
 
-/// What is left of the time and the bytes in which a client may still send what nobody reads.
-#[derive(Debug)]
-struct Lingering {
-    due: Instant,
-    bytes: usize,
-}
-
 impl<S> ClientIo<S> {
     /// Wraps an accepted stream.
     pub fn new(stream: S, pace: Arc<Pace>, write_idle: Duration) -> Self {
@@ -286,27 +276,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> ClientIo<S> {
-    /// After the last word, reads what the client still sends into nothing, for a while: a socket that is closed with something
-    /// unread in it resets the connection, and the client may lose the answer (RFC 9112 section 9.6).
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let begin = || Lingering { due: Instant::now() + LINGERS, bytes: MOST_LINGERED };
-        let Lingering { due, bytes } = self.lingering.get_or_insert_with(begin);
-        let mut room = [MaybeUninit::uninit(); 8 * 1024];
-        while *bytes > 0 {
-            let mut buf = ReadBuf::uninit(&mut room);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
-                Poll::Pending => return self.writing.poll(cx, *due),
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    *bytes = bytes.saturating_sub(buf.filled().len());
-                }
-                Poll::Ready(_) => break,
-            }
-        }
-        Poll::Ready(())
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
@@ -329,13 +298,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.lingering.is_none() {
+        let me = &mut *self;
+        if me.lingering.is_none() {
             // TLS has something to say here too.
-            let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
-            ready!(self.watch_write(cx, shut, |()| 0))?;
+            let shut = Pin::new(&mut me.stream).poll_shutdown(cx);
+            ready!(me.watch_write(cx, shut, |()| 0))?;
         }
-        if !self.pace.read_through.load(Ordering::Relaxed) {
-            ready!(self.poll_linger(cx));
+        if !me.pace.read_through.load(Ordering::Relaxed) {
+            ready!(me.lingering.get_or_insert_with(Lingering::begin).poll(cx, &mut me.stream));
         }
         Poll::Ready(Ok(()))
     }

@@ -1,7 +1,7 @@
 //! The data path: hyper between the clients' connections and the CRM's.
 //!
 //! In the order of a request: [`doors`] (who may connect at all) → [`connection`] (accept, limits in [`places`], deadlines in
-//! [`client_io`] and [`patience`]; which listener, [`front`]; TLS and PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) →
+//! [`client_io`] and [`patience`], its end in [`lingering`]; which listener, [`front`]; TLS and PROXY headers, [`greeting`]; then [`http1`] or [`http2`]) →
 //! [`exchange`] (judge, forward, answer; [`held`] bodies where they decide, [`hiding`] what replies must not show) → [`forward`] (the
 //! request as the CRM gets it) → [`upstream`] (the CRM's addresses, and connections to them) → [`line`] (one of these; what we say
 //! ourselves, [`insertion`]) → [`upload`] and
@@ -23,6 +23,7 @@ pub mod http2;
 pub mod insertion;
 pub mod lifeline;
 pub mod line;
+mod lingering;
 pub mod patience;
 pub mod peer;
 pub mod places;
