@@ -27,7 +27,7 @@ pub enum Socket {
 
 /// A socket that listens, before anybody accepts.
 #[derive(Debug)]
-pub enum Bound {
+pub enum Listener {
     /// At an address.
     Tcp(std::net::TcpListener),
     /// At a socket file.
@@ -55,7 +55,7 @@ pub struct Arrival {
     pub listener: usize,
 }
 
-impl Bound {
+impl Listener {
     /// A TCP socket, which does not block.
     pub fn tcp(socket: OwnedFd) -> Self {
         Self::Tcp(socket.into())
@@ -78,7 +78,7 @@ impl Bound {
     }
 }
 
-impl AsRawFd for Bound {
+impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             Self::Tcp(socket) => socket.as_raw_fd(),
@@ -199,7 +199,7 @@ mod tests {
         let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let near = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-        let listening = Bound::tcp(socket.into()).open().unwrap();
+        let listening = Listener::tcp(socket.into()).open().unwrap();
         let arrival = listening.accept(3).await.unwrap();
         assert_eq!((arrival.from, arrival.listener), (IpAddr::V4(Ipv4Addr::LOCALHOST), 3));
         (Socket::Tcp(near), arrival)

@@ -1,7 +1,7 @@
 //! One connection to the CRM: hyper speaks over it, and whoever holds it drives it.
 //!
 //! It has no task of its own: the request that uses it polls it along, so that a byte from the CRM wakes the client's
-//! connection and nothing else. Between requests nobody polls it; what came meanwhile is looked at before the next one.
+//! connection and nothing else. Between requests nobody polls it; what came meanwhile is asked about before the next one.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -37,9 +37,14 @@ const MOST_BUFFERED: usize = 64 * 1024;
 /// Most bytes that are read until the head of the final answer is there, the beginning of its body included. Interim answers come without end from a CRM that is broken.
 const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
 
-/// A connection that rested for less is taken as quiet if its thread has heard nothing: what the CRM sent has been heard with what the
-/// client sent since. A CRM ends a connection because it rested, and then the socket itself is asked.
-const LOOKED_AT_AFTER: Duration = Duration::from_millis(500);
+/// Whether the runtime of this thread has asked its sockets for news since a connection was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It has, a moment ago.
+    News,
+    /// Not for sure: the socket itself is to be looked into.
+    Nothing,
+}
 
 /// A connection to the CRM.
 pub struct Line {
@@ -108,9 +113,9 @@ impl Line {
         Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }
 
-    /// True if another request can go out now, after the connection rested for so long as `idle`.
-    pub fn is_ready(&mut self, idle: Duration) -> bool {
-        let quiet = !self.wake.has_news() && (idle < LOOKED_AT_AFTER || self.probe.is_quiet()) || {
+    /// True if another request can go out now.
+    pub fn is_ready(&mut self, heard: Heard) -> bool {
+        let quiet = !self.wake.has_news() && (heard == Heard::News || self.probe.is_quiet()) || {
             // Not always an end: TLS sends session tickets.
             self.drive(&Context::from_waker(Waker::noop()));
             self.probe.is_quiet()

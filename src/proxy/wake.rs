@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 
 /// Who is to be woken, and whether there was cause to.
 #[derive(Debug)]
@@ -130,6 +131,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Waking<S> {
         let read = Pin::new(&mut me.stream).poll_read(&mut Context::from_waker(&me.waker), buf);
         if read.is_ready() {
             me.wake.take(buf.filled().len().saturating_sub(before))?;
+        }
+        // A task that had its share of the thread is not told what is there: that was no look.
+        if read.is_ready() || !has_budget_remaining() {
             me.wake.news.store(true, Ordering::Release);
         }
         read
@@ -220,6 +224,27 @@ mod tests {
         drop(far);
         assert_eq!((count.0.load(Ordering::Relaxed), other.0.load(Ordering::Relaxed)), (1, 1));
         assert_eq!(read(&mut stream, &task), Some(0), "the end");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_had_its_share_has_not_looked() {
+        use tokio::task::coop::consume_budget;
+
+        let wake = Arc::new(Wake::default());
+        let (near, _far) = tokio::io::duplex(64);
+        let mut stream = Waking::new(near, Arc::clone(&wake), Told::ByHolder);
+        std::future::poll_fn(|cx| {
+            while has_budget_remaining() {
+                assert!(std::pin::pin!(consume_budget()).poll(cx).is_ready());
+            }
+            assert_eq!(read(&mut stream, Waker::noop()), None);
+            Poll::Ready(())
+        })
+        .await;
+        assert!(wake.has_news(), "there may be some");
+        tokio::task::yield_now().await;
+        assert_eq!(read(&mut stream, Waker::noop()), None);
+        assert!(!wake.has_news());
     }
 
     #[test]

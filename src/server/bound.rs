@@ -2,21 +2,21 @@
 
 use std::fs::Permissions;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::StartError;
 use super::handover::words::{At, Owner, Role, Spot};
 use super::inherited::Inherited;
 use crate::config::Place;
-use crate::socket;
+use crate::socket::Listener;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 4096;
+/// Connections that wait to be accepted; the system allows fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 65_535;
 
 /// A socket that listens, not yet handed over.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Bound {
     owner: Owner,
     /// As the configuration names it.
     asked: At,
-    pub(super) socket: socket::Bound,
+    pub(super) socket: Listener,
 }
 
 impl Bound {
@@ -41,17 +41,21 @@ impl Bound {
                 let bound = if let At::Address(bound) = given.spot.bound { bound } else { *address };
                 Ok((Place::Address(bound), given.socket))
             }
-            (Some(given), Place::Socket { .. }) => {
+            (Some(given), Place::Socket { path, mode }) => {
                 owner = given.spot.owner;
-                Ok((place.clone(), given.socket))
+                close_to_others(path, *mode).map(|()| (place.clone(), given.socket))
             }
             (None, Place::Address(address)) => Self::at_address(*address),
             (None, Place::Socket { path, mode }) => Self::at_path(path, *mode),
         };
-        let (place, socket) = opened.map_err(|error| StartError::Listen(place.clone(), error))?;
+        let listening = opened.and_then(|(place, socket)| {
+            SockRef::from(&socket).listen(BACKLOG)?;
+            Ok((place, socket))
+        });
+        let (place, socket) = listening.map_err(|error| StartError::Listen(place.clone(), error))?;
         let socket = match &place {
-            Place::Address(_) => socket::Bound::tcp(socket),
-            Place::Socket { .. } => socket::Bound::unix(socket),
+            Place::Address(_) => Listener::tcp(socket),
+            Place::Socket { .. } => Listener::unix(socket),
         };
         Ok(Self { place, role, owner, asked, socket })
     }
@@ -75,10 +79,8 @@ impl Bound {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
-        let place = Place::Address(listener.local_addr()?);
-        Ok((place, listener.into()))
+        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok((Place::Address(bound), socket.into()))
     }
 
     fn at_path(path: &Path, mode: u32) -> io::Result<(Place, OwnedFd)> {
@@ -88,7 +90,6 @@ impl Bound {
         socket.bind(&SockAddr::unix(path)?)?;
         // SECURITY: nobody can connect before `listen`, so nobody does with the mode that the file was made with.
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-        socket.listen(BACKLOG)?;
         let place = Place::Socket { path: path.to_owned(), mode };
         Ok((place, socket.into()))
     }
@@ -117,6 +118,22 @@ impl SocketFile {
     }
 }
 
+/// Gives the file of a socket that was opened before its `mode`.
+///
+/// SECURITY: whoever may connect there counts as this machine; where a supervisor owns the file, its mode may be narrower and not
+/// wider.
+fn close_to_others(path: &Path, mode: u32) -> io::Result<()> {
+    const ACCESS: u32 = 0o777;
+    let now = std::fs::symlink_metadata(path)?.permissions().mode() & ACCESS;
+    if now == mode || std::fs::set_permissions(path, Permissions::from_mode(mode)).is_ok() || now & !mode == 0
+    {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "its mode is {now:04o}, wider than {mode:04o}: set SocketMode= in the unit"
+    )))
+}
+
 /// Removes a socket file that nobody listens at any more; anything else that stands in the way stays.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
@@ -129,5 +146,28 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         Err(error) => Err(error),
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inherited::Given;
+    use super::*;
+
+    #[test]
+    fn a_socket_file_that_was_there_gets_the_mode_of_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door.sock");
+        for (before, asked) in [(0o666, 0o600), (0o600, 0o660), (0o660, 0o660)] {
+            drop(std::fs::remove_file(&path));
+            let place = |mode| Place::Socket { path: path.clone(), mode };
+            let first = Bound::bind(&place(before), Role::Clients, &mut Inherited::default()).unwrap();
+            let (spot, _) = first.handed();
+            let Listener::Unix(socket) = first.socket else { panic!("no socket file") };
+            let mut inherited = Inherited::new(vec![Given { spot, socket: socket.into() }]);
+            Bound::bind(&place(asked), Role::Clients, &mut inherited).unwrap();
+            let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, asked);
+        }
     }
 }

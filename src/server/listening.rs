@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ use tokio::time::sleep;
 use super::bound::Bound;
 use super::threads::Threads;
 use crate::socket::{Arrival, Listening};
-use crate::vitals::Vitals;
+use crate::vitals::{Task, Vitals};
 
-/// Pause after the operating system had no descriptor or no memory for one, which would fail again at once.
-const SHORT: Duration = Duration::from_millis(200);
+/// Pause where accepting would fail again at once, as without a free descriptor.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts until it is told to stop. `serve` is asked about each connection at once; what it gives runs on the thread that gets
 /// the connection, and with nothing the connection is closed.
@@ -76,7 +77,9 @@ where
             Ok(sockets) => sockets,
             Err(error) => return tracing::error!(%error, "a socket cannot be listened at"),
         };
-        let threads = Arc::new(Threads::find(self.threads).await);
+        let Some(threads) = Threads::find(self.threads).await.map(Arc::new) else {
+            return tracing::error!("there is no thread to serve connections");
+        };
         if self.watched == Watched::Threads {
             threads.watch(&self.vitals);
         }
@@ -93,10 +96,7 @@ where
         tokio::select! {
             // Whoever turns it is gone with the process.
             _ = self.draining.wait_for(|draining| *draining) => {}
-            _ = loops.join_next() => {
-                tracing::error!("nobody accepts connections any more");
-                listening.down();
-            }
+            () = all_ended(&mut loops, &listening) => {}
         }
     }
 
@@ -109,28 +109,52 @@ where
     }
 }
 
+/// Waits until nobody accepts any more. One that ends, which is a mistake of this program's, does not take the others along.
+async fn all_ended(loops: &mut JoinSet<()>, listening: &Task) {
+    while loops.join_next().await.is_some() {
+        tracing::error!("nobody accepts connections at a listener any more");
+        listening.down();
+    }
+}
+
 async fn accept<S, F>(at: usize, socket: &Listening, serve: &S, threads: &Threads) -> Infallible
 where
     S: Fn(Arrival) -> Option<F>,
     F: Future<Output = ()> + Send + 'static,
 {
     loop {
-        match socket.accept(at).await.map(serve) {
-            Ok(Some(connection)) => threads.serve(connection),
-            Ok(None) => {}
+        match socket.accept(at).await {
+            Ok(arrival) => {
+                // A mistake about one connection must not end them all; the panic is counted and logged.
+                if let Ok(Some(connection)) = catch_unwind(AssertUnwindSafe(|| serve(arrival))) {
+                    threads.serve(connection);
+                }
+            }
             Err(error) if is_of_one(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
                 tracing::error!(%error, "connections cannot be accepted");
-                sleep(SHORT).await;
+                sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// True for what is wrong with one connection alone (`accept(2)`): the next may be good.
+/// True for what is wrong with one connection alone, as `accept(2)` tells it on Linux: the next may be good.
 fn is_of_one(error: &io::Error) -> bool {
-    let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EBADF, Errno::EINVAL];
-    error.raw_os_error().is_some_and(|code| !ours.contains(&Errno::from_raw(code)))
+    error.raw_os_error().is_some_and(|code| {
+        matches!(
+            Errno::from_raw(code),
+            Errno::ECONNABORTED
+                | Errno::EINTR
+                | Errno::EPROTO
+                | Errno::ENETDOWN
+                | Errno::ENOPROTOOPT
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+                | Errno::EOPNOTSUPP
+                | Errno::ENETUNREACH
+        )
+    })
 }

@@ -3,7 +3,6 @@
 //! Each has a beat: not of a timer elsewhere, but of the very runtime that answers requests.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -16,65 +15,44 @@ use crate::vitals::{BEAT_EVERY, Beat, Vitals};
 const TRIES_PER_THREAD: usize = 64;
 
 /// All threads of a runtime.
-pub(super) struct Threads(Vec<Thread>);
-
-struct Thread {
-    handle: Handle,
-    /// Connections that it serves.
-    open: Arc<AtomicUsize>,
+pub(super) struct Threads {
+    handles: Vec<Handle>,
+    next: AtomicUsize,
 }
 
-/// One connection; dropping it counts it out.
-struct Open(Arc<AtomicUsize>);
-
 impl Threads {
-    /// The `wanted` threads of the runtime that this is called in.
-    pub(super) async fn find(wanted: usize) -> Self {
-        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+    /// The `wanted` threads of the runtime that this is called in; `None` if there are none at all.
+    pub(super) async fn find(wanted: usize) -> Option<Self> {
+        let (mut seen, mut handles) = (HashSet::new(), Vec::new());
         for _ in 0..wanted.saturating_mul(TRIES_PER_THREAD) {
             let handle = current_handle();
             let Ok(thread) = handle.spawn(async { thread::current().id() }).await else { continue };
             if seen.insert(thread) {
-                found.push(Thread { handle, open: Arc::default() });
+                handles.push(handle);
             }
-            if found.len() == wanted {
-                return Self(found);
+            if handles.len() == wanted {
+                break;
             }
         }
-        tracing::warn!(found = found.len(), wanted, "not every thread is known");
-        Self(found)
+        if handles.len() < wanted {
+            tracing::warn!(found = handles.len(), wanted, "not every thread is known");
+        }
+        (!handles.is_empty()).then_some(Self { handles, next: AtomicUsize::new(0) })
     }
 
     /// Starts a beat on each.
     pub(super) fn watch(&self, vitals: &Vitals) {
-        for thread in &self.0 {
-            thread.handle.spawn(beat(vitals.thread("a thread that serves")));
+        for handle in &self.handles {
+            handle.spawn(beat(vitals.thread("a thread that serves")));
         }
     }
 
-    /// Runs `connection` on the thread that has the fewest.
+    /// Runs `connection` on the next thread. In turn: whoever could choose a thread could fill one.
     pub(super) fn serve(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let Some(thread) = self.0.iter().min_by_key(|thread| thread.open.load(Ordering::Relaxed)) else {
-            return;
-        };
-        let open = Open::new(&thread.open);
-        thread.handle.spawn(async move {
-            connection.await;
-            drop(open);
-        });
-    }
-}
-
-impl Open {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len().max(1);
+        if let Some(handle) = self.handles.get(turn) {
+            handle.spawn(connection);
+        }
     }
 }
 

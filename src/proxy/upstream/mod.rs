@@ -152,11 +152,12 @@ impl Upstream {
         (request, own): (&mut Option<Request<Upload>>, &OwnFields),
         upload: Option<Arc<UploadState>>,
         timeouts: &config::Timeouts,
-        now: Moment,
+        mut now: Moment,
     ) -> Result<(Response<Incoming>, Lease), Denial> {
         let sent = self.clock.instant(now).into();
         if !self.room.enter() {
             Box::pin(self.room.wait(MOST_WAIT)).await?;
+            now = self.clock.monotonic();
         }
         let mut lease = Lease::new(Arc::clone(self), upload);
         let mut way = Way::default();
@@ -168,8 +169,7 @@ impl Upstream {
                 Origin::Pool
             } else {
                 // Boxed: it is seldom needed, and would make every request's future large.
-                Box::pin(self.connect(&mut choice, &mut lease, &mut way, timeouts.upstream_connect, now))
-                    .await?
+                Box::pin(self.connect(&mut choice, &mut lease, &mut way, timeouts.upstream_connect)).await?
             };
             let answers = choice.address.health.answers();
             let Lease { line: Some(line), upload, .. } = &mut lease else {
@@ -186,6 +186,7 @@ impl Upstream {
                         self.refused(&choice, &mut way);
                     }
                     *request = Some(*unsent);
+                    now = self.clock.monotonic();
                 }
                 Err(Failure::Sent(denial)) => {
                     self.judge(&choice, denial, answers);
@@ -235,7 +236,6 @@ impl Upstream {
         lease: &mut Lease,
         way: &mut Way,
         limit: Duration,
-        now: Moment,
     ) -> Result<Origin, Denial> {
         let until = way.until(limit);
         loop {
@@ -247,15 +247,16 @@ impl Upstream {
                 }
                 Err(error) => {
                     way.note(choice.at, error.denial());
+                    let now = self.clock.monotonic();
                     let next = self.choose(way, now)?;
                     choice.address.health.passed_over();
                     *choice = next;
                     lease.go_to(choice.at);
+                    lease.line = choice.address.reuse(now);
+                    if lease.line.is_some() {
+                        return Ok(Origin::Pool);
+                    }
                 }
-            }
-            lease.line = choice.address.reuse(now);
-            if lease.line.is_some() {
-                return Ok(Origin::Pool);
             }
         }
     }
