@@ -37,14 +37,13 @@ const MOST_BUFFERED: usize = 64 * 1024;
 /// Most bytes that are read until the head of the final answer is there, the beginning of its body included. Interim answers come without end from a CRM that is broken.
 const MOST_BYTES_TO_HEAD: u64 = 1024 * 1024;
 
-/// Whether the runtime of this thread has asked its sockets for news since a connection was given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// It has, a moment ago.
-    News,
-    /// Not for sure: the socket itself is to be looked into.
-    Nothing,
-}
+/// A connection that rested for so long is looked into before its next use: a CRM that ends one without a word does so because it
+/// rested.
+///
+/// Before that, it is as good as the runtime of its thread has heard; what is not heard yet came within the present turn of
+/// the runtime, while others had theirs: less than a millisecond, as a rule. Who hangs up just then, without `Connection:
+/// close` in the answer before, costs a request; a call of the system for every request would not find all of these either.
+const LOOKED_INTO_AFTER: Duration = Duration::from_millis(500);
 
 /// A connection to the CRM.
 pub struct Line {
@@ -113,9 +112,9 @@ impl Line {
         Ok(Self { sender, driver: Some(driver), patience: MovingTimer::default(), probe, wake, insertion })
     }
 
-    /// True if another request can go out now.
-    pub fn is_ready(&mut self, heard: Heard) -> bool {
-        let quiet = !self.wake.has_news() && (heard == Heard::News || self.probe.is_quiet()) || {
+    /// True if another request can go out now, after the connection rested for so long as `idle`.
+    pub fn is_ready(&mut self, idle: Duration) -> bool {
+        let quiet = !self.wake.has_news() && (idle < LOOKED_INTO_AFTER || self.probe.is_quiet()) || {
             // Not always an end: TLS sends session tickets.
             self.drive(&Context::from_waker(Waker::noop()));
             self.probe.is_quiet()

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use prometheus::IntGauge;
-use tokio::runtime::{Handle, RuntimeMetrics};
 
 use crate::clock::Moment;
-use crate::proxy::line::{Heard, Line};
+use crate::proxy::line::Line;
 
 /// The connections.
 #[derive(Default)]
@@ -15,11 +14,7 @@ pub(super) struct Pool {
     waiting: Vec<Waiting>,
     /// Somebody looks after it.
     reaped: bool,
-    turns: Turns,
 }
-
-/// A connection that rested for so long is looked into before its next use.
-const LOOKED_INTO_AFTER: Duration = Duration::from_millis(500);
 
 /// How connections are kept.
 pub(super) struct Keeping {
@@ -35,41 +30,20 @@ struct Waiting {
     /// Boxed, because it moves several times with each request.
     line: Box<Line>,
     since: Moment,
-    /// The runtime's turn at that moment.
-    turn: u64,
-}
-
-/// How often the runtime of this thread has asked its sockets for news: each time that it parks.
-#[derive(Default)]
-struct Turns(Option<RuntimeMetrics>);
-
-impl Turns {
-    #[inline]
-    fn now(&mut self) -> u64 {
-        self.0.get_or_insert_with(|| Handle::current().metrics()).worker_park_count(0)
-    }
 }
 
 impl Pool {
-    /// A connection that can take a request. The one that was used last is the least likely to have gone stale; but before one that was
-    /// given back in this very turn comes one of an earlier turn: of that all has been heard, and its socket need not be
-    /// looked into.
+    /// The connection that was used last: it is the least likely to have gone stale.
     #[inline]
     pub(super) fn take(&mut self, keeping: &Keeping, now: Moment) -> Option<Box<Line>> {
-        let present = self.turns.now();
-        loop {
-            let heard = self.waiting.iter().rposition(|waiting| waiting.turn != present);
-            let at = heard.or_else(|| self.waiting.len().checked_sub(1))?;
-            let Waiting { mut line, since, turn } = self.waiting.remove(at);
+        while let Some(Waiting { mut line, since }) = self.waiting.pop() {
             keeping.gauge.dec();
             let idle = now.since(since);
-            // A CRM ends a connection because it rested: then the socket is asked.
-            let heard =
-                if turn != present && idle < LOOKED_INTO_AFTER { Heard::News } else { Heard::Nothing };
-            if idle < keeping.keep_alive && line.is_ready(heard) {
+            if idle < keeping.keep_alive && line.is_ready(idle) {
                 return Some(line);
             }
         }
+        None
     }
 
     /// Puts it last, if it is through and there are not enough; true if it was put there and nobody looks after them yet.
@@ -78,8 +52,7 @@ impl Pool {
         if !line.is_through() || self.waiting.len() >= keeping.most {
             return false;
         }
-        let turn = self.turns.now();
-        self.waiting.push(Waiting { line, since, turn });
+        self.waiting.push(Waiting { line, since });
         keeping.gauge.inc();
         !std::mem::replace(&mut self.reaped, true)
     }
@@ -97,24 +70,5 @@ impl Pool {
     /// How many wait.
     pub(super) const fn len(&self) -> usize {
         self.waiting.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_turn_is_over_when_the_runtime_has_asked_its_sockets() {
-        let mut turns = Turns::default();
-        let first = turns.now();
-        assert_eq!(turns.now(), first);
-        let (mut near, mut far) = tokio::io::duplex(8);
-        tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut far, b"x").await });
-        tokio::io::AsyncReadExt::read_u8(&mut near).await.unwrap();
-        assert_eq!(turns.now(), first, "other tasks had their turn, and nothing was asked");
-        // Another thread wakes it, so it must have gone to sleep.
-        tokio::task::spawn_blocking(|| ()).await.unwrap();
-        assert!(turns.now() > first);
     }
 }
