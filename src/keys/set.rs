@@ -141,7 +141,7 @@ impl Identity {
 /// The keys of one snapshot.
 #[derive(Debug, Default)]
 pub struct KeySet {
-    by_digest: HashMap<KeyDigest, Arc<Holder>, DigestHashing>,
+    by_digest: HashMap<KeyDigest, (Arc<Holder>, Secret), DigestHashing>,
     in_order: Vec<Arc<Holder>>,
     has_decoys: bool,
 }
@@ -153,8 +153,10 @@ impl KeySet {
         let mut set = Self::default();
         for key in keys {
             let holder = Arc::new(Holder::join(key, states, default_rate));
-            let digests = [Some(holder.key.digest), holder.key.previous.map(|previous| previous.digest)];
-            set.by_digest.extend(digests.into_iter().flatten().map(|digest| (digest, Arc::clone(&holder))));
+            let previous = holder.key.previous.map(|previous| (previous.digest, Secret::Previous));
+            let digests = [previous, Some((holder.key.digest, Secret::Current))];
+            let entry = |(digest, secret)| (digest, (Arc::clone(&holder), secret));
+            set.by_digest.extend(digests.into_iter().flatten().map(entry));
             set.has_decoys |= holder.key.standing == Standing::Decoy;
             set.in_order.push(holder);
         }
@@ -170,9 +172,9 @@ impl KeySet {
     /// [`Denial::CredentialExpired`], which only whoever presents the right key gets to hear, or with
     /// [`Denial::CredentialDecoy`], which only the operator does.
     pub fn prove(&self, digest: &KeyDigest, now: WallTime) -> Result<Proved<'_>, Unproved<'_>> {
-        let holder =
+        let (holder, secret) =
             self.by_digest.get(digest).ok_or(Unproved { denial: Denial::CredentialUnknown, holder: None })?;
-        let secret = if holder.key.digest == *digest { Secret::Current } else { Secret::Previous };
+        let secret = *secret;
         match holder.refusal(secret, now) {
             None => Ok(Proved { holder, secret }),
             Some(denial) => Err(Unproved { denial, holder: Some(holder) }),
@@ -184,7 +186,7 @@ impl KeySet {
         if !self.has_decoys || !api_key::is_plausible(text) {
             return None;
         }
-        let holder = self.by_digest.get(&KeyDigest::of(text))?;
+        let (holder, _) = self.by_digest.get(&KeyDigest::of(text))?;
         (holder.key.standing == Standing::Decoy).then(|| Arc::clone(holder))
     }
 

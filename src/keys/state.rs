@@ -21,16 +21,17 @@ use crate::limits::rate::Rate;
 /// Status classes `1xx` to `5xx`.
 pub const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// One key's state.
+/// One key's state. In this order: what every request touches lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub struct KeyState {
-    limiter: ArcSwap<Limiter>,
-    answered: [AtomicU64; CLASSES.len()],
-    denied: [AtomicU64; REASONS.len()],
-    observed: [AtomicU64; Observed::ALL.len()],
     last_used_millis: AtomicI64,
+    answered: [AtomicU64; CLASSES.len()],
     /// From where it is used.
     pub origins: Origins,
+    denied: [AtomicU64; REASONS.len()],
+    observed: [AtomicU64; Observed::ALL.len()],
+    limiter: ArcSwap<Limiter>,
     first_use: ArcSwapOption<FirstUse>,
     previous: ArcSwapOption<PreviousUses>,
 }
