@@ -19,37 +19,38 @@ pub struct KeyId(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(Box<str>);
 
-/// Everything the key file says about a key.
+/// Everything the key file says about a key. In this order: what every request asks for lies together.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Key {
-    /// Its public name.
-    pub id: KeyId,
-    /// Its name for people.
-    pub title: Title,
-    /// SHA-256 of its text.
-    pub digest: KeyDigest,
-    /// What it may do.
-    pub scopes: ScopeSet,
-    /// The names of `scopes`, joined by spaces, for the CRM.
-    pub scope_names: Box<str>,
-    /// When it was made.
-    pub created: Option<WallTime>,
+    /// Whether a line in the file takes it out of use.
+    pub standing: Standing,
+    /// Whether its own limits refuse, or are tried out.
+    pub mode: Mode,
     /// When it stops working; `None` for never.
     pub expires: Option<WallTime>,
+    /// What it may do.
+    pub scopes: ScopeSet,
     /// From where it may be used.
     pub allow_from: Allowlist,
     /// The client certificate that it must come with; `None` for whichever, or none.
     pub client_cert: Option<Box<Wanted>>,
     /// As whom the CRM is asked; otherwise as the scope says.
     pub credential: Option<CredentialId>,
-    /// Its own rate; otherwise the default.
-    pub rate: Option<Rate>,
-    /// Whether its own limits refuse, or are tried out.
-    pub mode: Mode,
-    /// Whether a line in the file takes it out of use.
-    pub standing: Standing,
+    /// Its public name.
+    pub id: KeyId,
+    /// SHA-256 of its text.
+    pub digest: KeyDigest,
     /// The secret that the last rotation replaced, while it is in the file.
     pub previous: Option<Previous>,
+    /// Its name for people.
+    pub title: Title,
+    /// The names of `scopes`, joined by spaces, for the CRM.
+    pub scope_names: Box<str>,
+    /// When it was made.
+    pub created: Option<WallTime>,
+    /// Its own rate; otherwise the default.
+    pub rate: Option<Rate>,
     /// What the file says for people; `None` if it says nothing, which costs nothing.
     pub about: Option<Box<About>>,
 }

@@ -18,11 +18,8 @@ use crate::request_head::own_fields::OwnFields;
 
 /// A stored key with its state resolved, so that a request looks nothing else up.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Holder {
-    /// What the file says.
-    pub key: Key,
-    /// What the CRM is told, made once.
-    pub identity: Identity,
     /// What is known beyond the file.
     pub state: Arc<KeyState>,
     /// Its requests at this rate; another rate in the file is another limiter.
@@ -31,6 +28,10 @@ pub struct Holder {
     first_use: Option<Arc<FirstUse>>,
     /// The uses of the replaced secret, while there is one.
     pub previous_uses: Option<Arc<PreviousUses>>,
+    /// What the CRM is told, made once.
+    pub identity: Identity,
+    /// What the file says.
+    pub key: Key,
 }
 
 /// Which of a key's two secrets was presented.

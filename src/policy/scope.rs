@@ -28,7 +28,12 @@ pub struct ScopeName(Arc<str>);
 
 /// A set of scopes: what one key has, or what one request would be granted by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScopeSet(Box<[u64]>);
+pub struct ScopeSet {
+    /// The first 64, which are nearly always all of them: beside the key itself.
+    first: u64,
+    /// The others.
+    more: Box<[u64]>,
+}
 
 /// One `METHODS /path/pattern [operation]`, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,22 +66,30 @@ impl ScopeName {
 impl ScopeSet {
     /// The set of `ids`.
     pub fn of(ids: impl IntoIterator<Item = ScopeId>) -> Self {
-        let mut words: Vec<u64> = Vec::new();
+        let (mut first, mut more): (u64, Vec<u64>) = (0, Vec::new());
         for ScopeId(id) in ids {
-            let word = usize::from(id / 64);
-            if words.len() <= word {
-                words.resize(word + 1, 0);
+            let bit = 1 << (id % 64);
+            let Some(word) = usize::from(id / 64).checked_sub(1) else {
+                first |= bit;
+                continue;
+            };
+            if more.len() <= word {
+                more.resize(word + 1, 0);
             }
-            if let Some(slot) = words.get_mut(word) {
-                *slot |= 1 << (id % 64);
+            if let Some(slot) = more.get_mut(word) {
+                *slot |= bit;
             }
         }
-        Self(words.into_boxed_slice())
+        Self { first, more: more.into_boxed_slice() }
     }
 
     /// Membership.
     pub fn has(&self, ScopeId(id): ScopeId) -> bool {
-        self.0.get(usize::from(id / 64)).is_some_and(|word| word >> (id % 64) & 1 == 1)
+        let word = match usize::from(id / 64).checked_sub(1) {
+            None => self.first,
+            Some(word) => self.more.get(word).copied().unwrap_or(0),
+        };
+        word >> (id % 64) & 1 == 1
     }
 }
 
