@@ -13,7 +13,7 @@ use super::client_io::Timer;
 
 /// How long, and for how many bytes.
 const LINGERS: Duration = Duration::from_secs(2);
-const MOST: usize = 1024 * 1024;
+const MOST: usize = 256 * 1024;
 
 /// What is left of both.
 #[derive(Debug)]

@@ -92,11 +92,11 @@ fn what_the_crm_says_before_the_body_came() {
         let crm = Crm::with(move |mut stream, seen| {
             let mut head = [0; 4096];
             let read = stream.read(&mut head).unwrap();
+            seen.note("asked");
             stream.write_all(early.as_bytes()).unwrap();
             if !late.is_empty() && (head[..read].ends_with(b"hello") || stream.read(&mut head).is_ok()) {
                 stream.write_all(late.as_bytes()).unwrap();
             }
-            seen.note("asked");
             while matches!(stream.read(&mut head), Ok(1..)) {}
         });
         let times = "[timeouts]\ndrain_accept = \"0s\"\nrequest_body_idle = \"300ms\"\n";
