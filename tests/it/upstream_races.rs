@@ -63,7 +63,8 @@ fn a_connection_that_was_closed_while_it_waited_costs_no_request() {
         let mut connection = Connection::open(gateway.address);
         for turn in 1..=30 {
             connection.send(request("POST", "/api/x", &[&key.header()], &format!("body {turn}.")));
-            assert_eq!(connection.answer().unwrap().status, 200, "{farewell:?}, turn {turn}");
+            let answer = connection.answer().unwrap();
+            assert_eq!(answer.status, 200, "{farewell:?}, turn {turn}: {}", answer.text());
             eventually("the CRM let go", || (gone.load(Ordering::SeqCst) == turn).then_some(()));
         }
         let seen = crm.seen.requests();
