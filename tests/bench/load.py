@@ -170,8 +170,10 @@ def idle(proxy: Process, key: str) -> dict[str, float]:
             for _ in range(500):
                 ask(last)
     after = proxy.resident()
-    return {"before": before, "with": within, "after": after, "each": (within - before) / len(held),
-            "kept": (after - before) / max(1, within - before)}
+    # What was made ready before may have been given back meanwhile; then the end is what they are compared with.
+    least = min(before, after)
+    return {"before": before, "with": within, "after": after, "each": (within - least) / len(held),
+            "kept": (after - least) / max(1, within - least)}
 
 
 if __name__ == "__main__":
