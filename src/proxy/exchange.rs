@@ -15,7 +15,7 @@ use super::held::{Fit, Held};
 use super::hiding::Showing;
 use super::peer::{Connected, Scheme};
 use super::record::Record;
-use super::unread::Unread;
+use super::unread::{self, Unread};
 use super::upload::{Trailers, Upload, UploadState};
 use super::upstream::{Lease, Upstream};
 use super::{Live, Proxy, respond, tunnel};
@@ -171,7 +171,11 @@ impl Holding {
         let live = proxy.live.load_full();
         let now = proxy.clock.now();
         let (settled, uploading) = match fit {
-            Err(denial) => return respond::refuse(record, denial),
+            Err(denial) => {
+                let mut response = respond::refuse(record, denial);
+                unread::ends(&mut response);
+                return response;
+            }
             Ok(Fit::Whole(held)) => {
                 let (failures, trail) = (&proxy.failures, &mut record.trail);
                 (live.gate.settle(unproved, &parts, &held.bytes, now, failures, trail), held.into_upload())
@@ -268,7 +272,13 @@ impl Going {
         let sent = record.proxy().clock.monotonic();
         let own = (&mut self.request, &self.own);
         match self.upstream.send(own, self.upload.take(), &self.timeouts, sent).await {
-            Err(denial) => respond::refuse(record, denial),
+            Err(denial) => {
+                if let Some(unsent) = self.request.take().filter(|_| record.is_unread()) {
+                    // Boxed, like all that is seldom needed. What is read to its end is noted by the upload itself.
+                    Box::pin(unread::read_off(unsent.into_body())).await;
+                }
+                respond::refuse(record, denial)
+            }
             Ok((response, mut lease)) => {
                 record.upstream_answered(sent);
                 lease.release_unfinished(self.timeouts.upstream_body_idle);

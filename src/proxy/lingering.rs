@@ -1,5 +1,5 @@
-//! After the last word: what a client still sends is read into nothing, for a while. A socket that is closed with something
-//! unread in it resets the connection, and the client may lose the answer (RFC 9112 section 9.6).
+//! After the last word to a client whose request was not read: what it still sends is read into nothing, for a while. A socket that
+//! is closed with something unread in it resets the connection, and the client may lose the answer (RFC 9112 section 9.6).
 
 use std::mem::MaybeUninit;
 use std::pin::Pin;

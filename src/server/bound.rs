@@ -43,7 +43,7 @@ impl Bound {
             }
             (Some(given), Place::Socket { path, mode }) => {
                 owner = given.spot.owner;
-                close_to_others(path, *mode).map(|()| (place.clone(), given.socket))
+                close_to_others(path, *mode, owner).map(|()| (place.clone(), given.socket))
             }
             (None, Place::Address(address)) => Self::at_address(*address),
             (None, Place::Socket { path, mode }) => Self::at_path(path, *mode),
@@ -122,11 +122,14 @@ impl SocketFile {
 ///
 /// SECURITY: whoever may connect there counts as this machine; where a supervisor owns the file, its mode may be narrower and not
 /// wider.
-fn close_to_others(path: &Path, mode: u32) -> io::Result<()> {
+fn close_to_others(path: &Path, mode: u32, owner: Owner) -> io::Result<()> {
     const ACCESS: u32 = 0o777;
     let now = std::fs::symlink_metadata(path)?.permissions().mode() & ACCESS;
-    if now == mode || std::fs::set_permissions(path, Permissions::from_mode(mode)).is_ok() || now & !mode == 0
-    {
+    let is_wider = now & !mode != 0;
+    if now == mode || owner == Owner::Supervisor && !is_wider {
+        return Ok(());
+    }
+    if std::fs::set_permissions(path, Permissions::from_mode(mode)).is_ok() || !is_wider {
         return Ok(());
     }
     Err(io::Error::other(format!(

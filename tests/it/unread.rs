@@ -86,3 +86,19 @@ fn a_refusal_after_the_verdict_says_so_too() {
     let answer = connection.answer().unwrap();
     assert_eq!((answer.status / 100, answer.keeps_connection()), (5, false));
 }
+
+/// Nothing was sent yet, and the body is small: clients need not connect anew for each try.
+#[test]
+fn a_crm_that_is_down_costs_no_connections_of_clients() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let key = TestKey::new(&["write"], "");
+    let mut plan = Plan::before(&Crm::usual()).key(&key);
+    plan.upstream = format!("url = \"http://{free}\"");
+    let gateway = plan.start();
+    let mut connection = Connection::open(gateway.address);
+    for _ in 0..3 {
+        connection.send(head(&key.header(), 5, "") + "hello");
+        let answer = connection.answer().expect("it goes on");
+        assert_eq!((answer.status / 100, answer.keeps_connection()), (5, true), "{}", answer.head);
+    }
+}
