@@ -47,7 +47,7 @@ impl Threads {
         }
     }
 
-    /// Runs `connection` on the next thread. In turn: whoever could choose a thread could fill one.
+    /// Runs `connection` on the next thread: in turn, whatever each of them has open.
     pub(super) fn serve(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.handles.len().max(1);
         if let Some(handle) = self.handles.get(turn) {
