@@ -1,7 +1,7 @@
 //! Asking the running process: its admin listener, with the pass that it left in the state folder.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::terminal::plain;
 use super::{Failure, show, tally};
-use crate::admin::pass::Door;
+use crate::admin::pass::{Door, Pass};
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, load};
@@ -66,7 +66,7 @@ impl Process {
         patience: Duration,
     ) -> Result<Value, Failure> {
         let address = self.door.address;
-        let answer = exchange(&self.door, method, target, patience)
+        let answer = exchange(address, method, target, Some(&self.door.pass), patience)
             .map_err(|error| Failure::Failed(format!("the process does not answer on {address}: {error}")))?;
         let broken = || Failure::Failed(format!("{address} is not this Sidelock's admin listener"));
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
@@ -80,13 +80,25 @@ impl Process {
     }
 }
 
-fn exchange(door: &Door, method: &str, target: &str, patience: Duration) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&door.address, PATIENCE)?;
+/// A request without a body, and all that was answered.
+///
+/// # Errors
+/// Nobody listens there, or the answer did not come in time.
+pub(super) fn exchange(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    pass: Option<&Pass>,
+    patience: Duration,
+) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", door.address);
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     stream.write_all(head.as_bytes())?;
-    stream.write_all(door.pass.line().expose())?;
+    if let Some(pass) = pass {
+        stream.write_all(pass.line().expose())?;
+    }
     stream.write_all(b"\r\n")?;
     let mut answer = String::new();
     stream.take(MOST_BYTES).read_to_string(&mut answer)?;

@@ -8,12 +8,17 @@ mod addresses;
 mod asking;
 mod bans;
 mod check;
+mod completions;
 mod demo;
 mod explain;
+mod healthcheck;
+mod init;
 mod keys;
 mod log;
+mod man;
 mod metrics;
 mod moment;
+mod new_file;
 mod place;
 mod reload;
 mod report;
@@ -48,6 +53,8 @@ struct Cli {
 enum Verb {
     /// Try everything in a minute: a small CRM, the gateway, two keys and a webhook
     Demo(demo::Opts),
+    /// Begin: a configuration with every setting explained, and an empty key file
+    Init(init::Opts),
     /// Stand in front of the CRM until SIGTERM
     Run(run::Opts),
     /// Show every mistake in the configuration and the key file
@@ -74,6 +81,12 @@ enum Verb {
     Telegram(telegram::Opts),
     /// Look into captured webhook deliveries
     Webhook(webhook::Opts),
+    /// Ask the running process whether it is well and takes work
+    Healthcheck(healthcheck::Opts),
+    /// Print what a shell needs to complete verbs and options
+    Completions(completions::Opts),
+    /// Print the manual page, or write one for each verb
+    Man(man::Opts),
 }
 
 /// Why a verb ended without success.
@@ -114,6 +127,7 @@ pub fn main() -> ExitCode {
     let Cli { config, verb } = Cli::parse();
     let done = match verb {
         Verb::Demo(opts) => demo::run(&opts),
+        Verb::Init(opts) => init::run(&begin(config), &opts),
         Verb::Run(opts) => run::run(&find(config), &opts),
         Verb::Check(opts) => check::run(&find(config), &opts),
         Verb::Reload(opts) => reload::run(&find(config), &opts),
@@ -127,6 +141,9 @@ pub fn main() -> ExitCode {
         Verb::Metrics(opts) => metrics::run(&opts),
         Verb::Log(opts) => log::run(&find(config), &opts),
         Verb::Report(opts) => report::run(&find(config), &opts),
+        Verb::Healthcheck(opts) => healthcheck::run(&find(config), &opts),
+        Verb::Completions(opts) => completions::run(&opts),
+        Verb::Man(opts) => man::run(&opts),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,12 +158,20 @@ pub fn main() -> ExitCode {
 
 /// The configuration file, by option, environment and custom.
 fn find(typed: Option<PathBuf>) -> PathBuf {
-    let usual = || {
-        let here = PathBuf::from("sidelock.toml");
-        let system = PathBuf::from("/etc/sidelock/sidelock.toml");
-        if !here.exists() && system.exists() { system } else { here }
-    };
-    typed.or_else(|| Environment::Process.get("SIDELOCK_CONFIG").map(PathBuf::from)).unwrap_or_else(usual)
+    let system = PathBuf::from("/etc/sidelock/sidelock.toml");
+    let here = PathBuf::from(HERE);
+    named(typed).unwrap_or_else(|| if !here.exists() && system.exists() { system } else { here })
+}
+
+/// Where a configuration is made: here, unless a place is named.
+fn begin(typed: Option<PathBuf>) -> PathBuf {
+    named(typed).unwrap_or_else(|| PathBuf::from(HERE))
+}
+
+const HERE: &str = "sidelock.toml";
+
+fn named(typed: Option<PathBuf>) -> Option<PathBuf> {
+    typed.or_else(|| Environment::Process.get("SIDELOCK_CONFIG").map(PathBuf::from))
 }
 
 /// Talk, on stderr. Whether anyone listens does not matter.

@@ -267,9 +267,8 @@ pub fn read_file(path: &Path) -> Result<Source, Report> {
         report
     };
     let unreadable = |error: std::io::Error| {
-        let help = (error.kind() == std::io::ErrorKind::NotFound).then_some(
-            "name another file with --config, or start from config/sidelock.toml in the repository",
-        );
+        let help = (error.kind() == std::io::ErrorKind::NotFound)
+            .then_some("name another file with --config, or make one with `sidelock init`");
         refuse(format!("cannot be read: {error}"), help)
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;

@@ -56,6 +56,8 @@ pub struct Reloader {
     workshop: Workshop,
     progress: tokio::sync::Mutex<Progress>,
     keeper: Keeper,
+    /// Hears when SIGHUP is listened for.
+    up: parking_lot::Mutex<Option<mpsc::Sender<()>>>,
 }
 
 #[derive(Debug)]
@@ -142,7 +144,13 @@ impl Reloader {
             looked: workshop.clock.wall(),
         };
         let progress = tokio::sync::Mutex::new(progress);
-        Self { path, environment, live, workshop, keeper, progress }
+        Self { path, environment, live, workshop, keeper, progress, up: None.into() }
+    }
+
+    /// Says a word once it listens for SIGHUP, which ends a process that does not; drops `up` if it never will.
+    #[must_use]
+    pub fn telling(self, up: mpsc::Sender<()>) -> Self {
+        Self { up: Some(up).into(), ..self }
     }
 
     /// Looks at the files once. `insist` reads references to secrets again even if no file changed.
@@ -320,10 +328,15 @@ impl BackgroundService for Reloader {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let (hint, mut hints) = mpsc::channel(1);
         let mut watching = Watching::start(hint);
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        let (hangup, up) = (signal(SignalKind::hangup()), self.up.lock().take());
+        let Ok(mut hangup) = hangup else {
             tracing::error!("cannot listen for SIGHUP");
             return;
         };
+        if let Some(up) = up {
+            // Nobody waits for it if the start has failed.
+            let _ = up.try_send(());
+        }
         let mut poll = tokio::time::interval(POLL);
         loop {
             if let Some(watching) = &mut watching {

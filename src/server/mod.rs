@@ -55,7 +55,7 @@ use bound::{Bound, SocketFile};
 use handover::estate::Estate;
 pub use origin::Origin;
 use signs::Signs;
-use sockets::{SERVICES, Sockets};
+use sockets::{AWAITED, Sockets};
 use stop::{Beginning, Stop, Switches};
 use supervised::Supervised;
 
@@ -164,7 +164,7 @@ impl Sidelock {
         // The sockets are in use: whoever asks, either process may hear it first.
         switches.readiness.set(origin.predecessor.is_some());
         let (upgrades, asks) = Upgrades::new();
-        let (up, ups) = mpsc::channel(SERVICES);
+        let (up, ups) = mpsc::channel(AWAITED);
         let (pass, signs) = signs(server, &sockets, origin)?;
         let keeper = Keeper::new(&parts.workshop.states, &server.state_dir);
         let predecessor = origin.predecessor.take().zip(Some(held));
@@ -187,7 +187,8 @@ impl Sidelock {
         let rounds = Arc::clone(&parts.workshop.rounds);
         let (live, workshop) = (parts.live, parts.workshop);
         let reloader =
-            Reloader::new(path.to_owned(), environment, live, workshop, &loaded, seen, keeper.clone());
+            Reloader::new(path.to_owned(), environment, live, workshop, &loaded, seen, keeper.clone())
+                .telling(up.clone());
 
         let socket_files = sockets.clients.iter().filter_map(Bound::file).collect();
         let (listening, admin_place) = sockets.places();

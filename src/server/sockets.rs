@@ -17,8 +17,9 @@ use crate::proxy::Proxy;
 use crate::proxy::connection;
 use crate::vitals::Vitals;
 
-/// Services that listen: for clients, and for the admin.
-pub(super) const SERVICES: usize = 2;
+/// Who says a word when it is up: the services that listen, for clients and for the admin, and who looks at the files, for
+/// a SIGHUP before that would end the process.
+pub(super) const AWAITED: usize = 3;
 
 /// The sockets, bound.
 pub(super) struct Sockets {

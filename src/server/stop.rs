@@ -17,7 +17,7 @@ use super::handover::estate::{Estate, Held};
 use super::handover::giving::{Giver, NoUpgrade, Successor};
 use super::handover::taking::Predecessor;
 use super::signs::Signs;
-use super::sockets::SERVICES;
+use super::sockets::AWAITED;
 use crate::admin::{OpenDoors, Readiness, UpgradeAsk};
 use crate::config::Timeouts;
 use crate::metrics::Metrics;
@@ -76,7 +76,7 @@ impl Switches {
 
 /// What only the start needs.
 pub(super) struct Beginning {
-    /// A word from each listening service that is up; ends early if one never will be.
+    /// A word from each of [`AWAITED`] that is up; ends early if one never will be.
     pub(super) up: mpsc::Receiver<()>,
     pub(super) asks: mpsc::Receiver<UpgradeAsk>,
     pub(super) predecessor: Option<(Predecessor, Held)>,
@@ -141,7 +141,7 @@ impl Stop {
             return self.fail("cannot listen for signals");
         };
         let Some(asks) = self.begin(beginning).await else {
-            return self.fail("a listener could not be opened");
+            return self.fail("not everything could be started");
         };
         match self.live(&mut ends, Wishes { signal, asks }).await {
             End::Told(accept_for) => {
@@ -192,7 +192,7 @@ impl Stop {
 
     /// Waits until everything is up, and says so; `None` if something never will be.
     async fn begin(&self, mut beginning: Beginning) -> Option<mpsc::Receiver<UpgradeAsk>> {
-        for _ in 0..SERVICES {
+        for _ in 0..AWAITED {
             beginning.up.recv().await?;
         }
         self.signs.put_up();

@@ -23,6 +23,7 @@ mod bodies;
 mod bounds;
 mod check;
 mod client_certificates;
+mod commands;
 mod credentials;
 mod crm_packs;
 mod cut;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use crate::handover::upgraded;
@@ -17,63 +18,69 @@ use crate::support::gateway::{Gateway, Plan, TestKey};
 use crate::support::{PATIENCE, eventually};
 
 /// A gateway that tells `NOTIFY_SOCKET`, and what it tells.
-fn notifying(folder: &Path, more: &[(&'static str, &str)]) -> (Gateway, UnixDatagram) {
+fn notifying(folder: &Path, more: &[(&'static str, &str)]) -> (Gateway, Receiver<String>) {
     let path = folder.join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (says, heard) = channel();
+    // The kernel keeps few messages: somebody must always listen, as systemd does.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok(length) = socket.recv(&mut buffer)
+            && says.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_ok()
+        {}
+    });
     let mut plan = Plan::before(&Crm::usual());
     plan.environment = vec![("NOTIFY_SOCKET", path.to_str().unwrap().to_owned())];
     plan.environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    (plan.start(), socket)
+    (plan.start(), heard)
 }
 
 /// The next message that has `line`; those before it are thrown away.
-fn hear(socket: &UnixDatagram, line: &str) {
-    let mut buffer = [0; 512];
+fn hear(told: &Receiver<String>, line: &str) {
     let mut heard = String::new();
     let deadline = Instant::now() + PATIENCE;
     while !heard.lines().any(|it| it == line) {
-        assert!(Instant::now() < deadline, "{line} never came; last: {heard}");
-        let length = socket.recv(&mut buffer).unwrap_or_else(|_| panic!("{line} never came; last: {heard}"));
-        heard = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let left = deadline.saturating_duration_since(Instant::now());
+        heard = told.recv_timeout(left).unwrap_or_else(|_| panic!("{line} never came; last: {heard}"));
     }
 }
 
 #[test]
 fn every_step_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut gateway, socket) = notifying(folder.path(), &[]);
-    hear(&socket, "READY=1");
+    let (mut gateway, told) = notifying(folder.path(), &[]);
+    hear(&told, "READY=1");
     gateway.signal("HUP");
-    hear(&socket, "RELOADING=1");
-    hear(&socket, "READY=1");
+    hear(&told, "RELOADING=1");
+    hear(&told, "READY=1");
     let new = upgraded(&gateway);
-    hear(&socket, "READY=1");
-    hear(&socket, &format!("MAINPID={new}"));
+    hear(&told, "READY=1");
+    hear(&told, &format!("MAINPID={new}"));
     gateway.stop();
-    hear(&socket, "STOPPING=1");
+    hear(&told, "STOPPING=1");
 }
 
 #[test]
 fn the_watchdog_hears_the_process_and_its_successor() {
     let folder = tempfile::tempdir().unwrap();
     let own = std::process::id().to_string();
-    let (gateway, socket) = notifying(folder.path(), &[("WATCHDOG_USEC", "300000")]);
-    hear(&socket, "WATCHDOG=1");
+    let (gateway, told) = notifying(folder.path(), &[("WATCHDOG_USEC", "300000")]);
+    hear(&told, "WATCHDOG=1");
     let new = upgraded(&gateway);
-    hear(&socket, &format!("MAINPID={new}"));
+    hear(&told, &format!("MAINPID={new}"));
     for _ in 0..3 {
-        hear(&socket, "WATCHDOG=1");
+        hear(&told, "WATCHDOG=1");
     }
     // Another process's watchdog is not fed.
     let other = tempfile::tempdir().unwrap();
     let more = [("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", &*own)];
-    let (mut gateway, socket) = notifying(other.path(), &more);
+    let (mut gateway, told) = notifying(other.path(), &more);
     gateway.stop();
-    let mut buffer = [0; 512];
-    socket.set_nonblocking(true).unwrap();
-    while let Ok(length) = socket.recv(&mut buffer) {
-        assert!(!String::from_utf8_lossy(&buffer[..length]).contains("WATCHDOG"));
+    let mut words = String::new();
+    while !words.starts_with("STOPPING=1") {
+        words = told.recv_timeout(PATIENCE).unwrap();
+        assert!(!words.contains("WATCHDOG"), "{words}");
     }
 }
 

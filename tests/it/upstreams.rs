@@ -55,8 +55,10 @@ fn they_take_turns_and_the_least_busy_one_comes_first() {
         })
         .collect();
     eventually("both are with the CRM", || (slow.seen.count() + quick.seen.count() == 6).then_some(()));
+    eventually("the quick one is done", || (gateway.metric("sidelock_in_flight") == 1.0).then_some(()));
     for _ in 0..10 {
         assert_eq!(ask("/api/x"), "quick");
+        eventually("and again", || (gateway.metric("sidelock_in_flight") == 1.0).then_some(()));
     }
     let_go.send(()).unwrap();
     for connection in &mut hanging {

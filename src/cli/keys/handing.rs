@@ -1,15 +1,16 @@
 //! The only time that a key is shown: framed for people, bare for a pipe, or in a file of its own.
 
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::super::new_file::NewFile;
 use super::super::terminal::plain;
 use super::super::{Failure, say};
 use super::{Format, print, to_apply};
 use crate::credential::api_key::PlainKey;
+use crate::secret::Secret;
 
 /// Where the key goes.
 #[derive(Debug, clap::Args)]
@@ -22,28 +23,7 @@ pub(super) struct Output {
 /// A key that is about to be handed over: in its file already, if it goes into one. Dropped, the file is gone.
 pub(super) struct Handing<'k> {
     key: &'k PlainKey,
-    file: Option<Written>,
-}
-
-struct Written {
-    path: PathBuf,
-    keep: bool,
-}
-
-impl Written {
-    /// The file stays; where it is.
-    fn kept(mut self) -> String {
-        self.keep = true;
-        format!("It is in {}.", plain(&self.path.display().to_string()))
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        if !self.keep {
-            drop(std::fs::remove_file(&self.path));
-        }
-    }
+    file: Option<NewFile>,
 }
 
 impl Output {
@@ -54,13 +34,10 @@ impl Output {
     }
 }
 
-fn write(path: &Path, key: &PlainKey) -> Result<Written, Failure> {
-    let failed = |error| Failure::Failed(format!("{}: {error}; nothing was changed", path.display()));
-    let mut file =
-        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(failed)?;
-    let written = Written { path: path.to_owned(), keep: false };
-    writeln!(file, "{}", key.expose()).and_then(|()| file.sync_all()).map_err(failed)?;
-    Ok(written)
+fn write(path: &Path, key: &PlainKey) -> Result<NewFile, Failure> {
+    let line = Secret::new(format!("{}\n", key.expose()));
+    NewFile::create(path, 0o600, line.expose())
+        .map_err(|error| Failure::Failed(format!("{}: {error}; nothing was changed", path.display())))
 }
 
 impl Handing<'_> {
@@ -68,8 +45,8 @@ impl Handing<'_> {
     pub(super) fn over(mut self, told: &str, mut value: Value, format: Format) -> Result<(), Failure> {
         let shown = self.file.is_none();
         if let Some(file) = self.file.take() {
-            insert(&mut value, "output", file.path.display().to_string());
-            say(&format!("{told}\n{}", file.kept()));
+            insert(&mut value, "output", file.path().display().to_string());
+            say(&format!("{told}\nIt is in {}.", plain(&file.kept().display().to_string())));
         }
         let printed = match format {
             Format::Json => {
@@ -119,7 +96,7 @@ impl Handing<'_> {
 
     fn aside(self, told: &str) {
         match self.file {
-            Some(file) => say(&format!("{told}\n{}", file.kept())),
+            Some(file) => say(&format!("{told}\nIt is in {}.", file.kept().display())),
             None => say(&format!("{told} It is shown this once:\n\n    {}\n", self.key.expose())),
         }
     }
