@@ -4,6 +4,7 @@
 //! looked at every two seconds all the same. What changed is decided by content, never by time stamps.
 
 pub mod keeper;
+mod start_only;
 mod watching;
 mod whole;
 mod workshop;
@@ -24,12 +25,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::WallTime;
 use crate::config::environment::Environment;
 use crate::config::load::{Fingerprint, Loaded, Loading, load_still};
-use crate::config::{self, Config};
 use crate::keys::key::{Key, KeyId, Standing};
 use crate::keys::set::KeySet;
 use crate::metrics::Reload;
 use crate::proxy::Live;
 use keeper::Keeper;
+use start_only::StartOnly;
 use watching::{Watching, watched};
 pub use whole::write_whole;
 pub use workshop::{Memories, MemoryName, Workshop};
@@ -97,15 +98,6 @@ fn written(files: &[PathBuf]) -> WallTime {
 fn vanishing(old: &[Key], new: &[Key]) -> usize {
     let new: HashSet<&KeyId> = new.iter().map(|key| &key.id).collect();
     old.iter().filter(|key| !new.contains(&key.id)).count()
-}
-
-/// The parts of a configuration that a reload cannot change.
-#[derive(Debug, PartialEq)]
-struct StartOnly {
-    server: config::Server,
-    places: Vec<config::Place>,
-    limits: [usize; 4],
-    access_log: config::AccessLog,
 }
 
 /// How a look at the files ended.
@@ -375,33 +367,4 @@ async fn settle(hints: &mut mpsc::Receiver<()>) {
     while timeout_at((Instant::now() + DEBOUNCE).min(last), hints.recv()).await.is_ok()
         && Instant::now() < last
     {}
-}
-
-impl StartOnly {
-    fn of(config: &Config) -> Self {
-        let limits = &config.limits;
-        Self {
-            server: config.server.clone(),
-            places: config.listeners.iter().map(|listener| listener.place.clone()).collect(),
-            limits: [limits.head, limits.fields, limits.connections, limits.connections_per_address],
-            access_log: config.access_log.clone(),
-        }
-    }
-
-    fn tell_what_must_wait(&self, config: &Config) {
-        let new = Self::of(config);
-        for (section, changed) in [
-            ("[server]", self.server != new.server),
-            ("the listeners' addresses", self.places != new.places),
-            ("[limits] head, fields, connections or connections_per_address", self.limits != new.limits),
-            ("[access_log]", self.access_log != new.access_log),
-        ] {
-            if changed {
-                tracing::warn!(
-                    section,
-                    "changed, but cannot change live: it takes effect at the next restart"
-                );
-            }
-        }
-    }
 }
