@@ -1,6 +1,6 @@
 //! Asking the running process: its admin listener, with the pass that it left in the state folder.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::terminal::plain;
 use super::{Failure, show, tally};
 use crate::admin::pass::{Door, Pass};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, load};
@@ -17,7 +18,7 @@ use crate::config::load::{Loaded, load};
 /// How long the process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest answer, in bytes: it is bounded there too.
-const MOST_BYTES: u64 = 16 << 20;
+const MOST_BYTES: usize = 16 << 20;
 
 /// A process that can be asked.
 pub(super) struct Process {
@@ -92,7 +93,6 @@ pub(super) fn exchange(
     patience: Duration,
 ) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     stream.write_all(head.as_bytes())?;
@@ -100,9 +100,34 @@ pub(super) fn exchange(
         stream.write_all(pass.line().expose())?;
     }
     stream.write_all(b"\r\n")?;
-    let mut answer = String::new();
-    stream.take(MOST_BYTES).read_to_string(&mut answer)?;
-    Ok(answer)
+    String::from_utf8(read_within(stream, patience)?).map_err(|_| ErrorKind::InvalidData.into())
+}
+
+/// All that comes until the end, which must come in time.
+fn read_within(mut stream: TcpStream, patience: Duration) -> std::io::Result<Vec<u8>> {
+    let late = || std::io::Error::new(ErrorKind::TimedOut, format!("no whole answer within {patience:?}"));
+    let clock = Clock::system();
+    let began = clock.monotonic();
+    let (mut answer, mut chunk) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let left = patience.saturating_sub(clock.monotonic().since(began));
+        if left.is_zero() {
+            return Err(late());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(answer),
+            Ok(read) => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Err(late());
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if answer.len() > MOST_BYTES {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+    }
 }
 
 /// Lines of a table: the fields of each item of a list, in order, under their heads.

@@ -1,59 +1,72 @@
 //! `sidelock healthcheck`: is the running process well, and does it take work? For containers and supervisors.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::asking::exchange;
-use super::terminal::plain;
+use super::terminal::{plain, plain_path, short};
 use super::{Failure, say};
 use crate::admin::pass::Door;
+use crate::config::read_file;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Opts {
     /// Its admin listener; without it, where the process that runs with this configuration says that it is
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "IP:PORT")]
     admin: Option<SocketAddr>,
 }
 
 /// How long each answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What is asked, and what a process says that is well.
+const QUESTIONS: [(&str, &str); 2] = [("/healthz", "ok\n"), ("/readyz", "ready\n")];
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
     let address = opts.admin.map_or_else(|| door(path), Ok)?;
-    for question in ["/healthz", "/readyz"] {
+    for (question, well) in QUESTIONS {
         let answer = exchange(address, "GET", question, None, PATIENCE)
             .map_err(|error| Failure::Failed(format!("the process does not answer on {address}: {error}")))?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        if head.split(' ').nth(1) != Some("200") {
-            let told: String = plain(body.trim()).chars().take(200).collect();
-            return Err(Failure::Failed(format!("{address}{question}: {told}")));
+        let is_fine = head.starts_with("HTTP/1.1 200 ");
+        if is_fine && body == well {
+            continue;
         }
+        let is_ours = !is_fine && head.starts_with("HTTP/1.1 503 ") && !body.is_empty();
+        let told =
+            if is_ours { short(body.trim(), 200) } else { "this is no Sidelock's admin listener".to_owned() };
+        return Err(Failure::Failed(format!("{address}{question}: {}", plain(&told))));
     }
     say("well, and ready");
     Ok(())
 }
 
-/// The process says in its state folder where it is. No more of the configuration is looked at: a mistake in an edit that is
-/// not in force makes nobody ill.
+/// The process says in its state folder where it is. No more of the configuration is looked at, and where it has a mistake the
+/// usual place counts: an edit that is not in force makes nobody ill.
 fn door(path: &Path) -> Result<SocketAddr, Failure> {
-    let state_dir = state_dir(path)?;
-    match Door::read(&state_dir) {
-        Ok(Some(door)) => Ok(door.address),
-        Ok(None) => Err(Failure::Failed(format!("admin.json in {} is damaged", state_dir.display()))),
-        Err(error) => {
-            Err(Failure::Failed(format!("nobody runs: admin.json in {}: {error}", state_dir.display())))
+    let text = read_file(path).map(|source| source.text).unwrap_or_default();
+    let beside = path.parent().unwrap_or_else(|| Path::new(""));
+    let places = [state_dir(&text), Some("state".to_owned())].into_iter().flatten().map(|it| beside.join(it));
+    let mut why = String::new();
+    for place in places {
+        match Door::read(&place) {
+            Ok(Some(door)) => return Ok(door.address),
+            Ok(None) => why = format!("admin.json in {} is damaged", plain_path(&place)),
+            Err(error) if why.is_empty() => why = format!("admin.json in {}: {error}", plain_path(&place)),
+            Err(_) => {}
         }
     }
+    Err(Failure::Failed(format!(
+        "no process is found ({why}); name its configuration with --config, or --admin IP:PORT"
+    )))
 }
 
-fn state_dir(path: &Path) -> Result<PathBuf, Failure> {
-    let unread = |why: &dyn std::fmt::Display| {
-        Failure::Failed(format!("{}: {why}; --admin ADDRESS needs no configuration", path.display()))
+/// What is said of the state folder, in a text that need not be TOML.
+fn state_dir(text: &str) -> Option<String> {
+    let value = |line: &str| {
+        let value = line.trim_start().strip_prefix("state_dir")?.trim_start().strip_prefix('=')?;
+        format!("it = {value}").parse::<toml_edit::DocumentMut>().ok()?.get("it")?.as_str().map(str::to_owned)
     };
-    let text = std::fs::read_to_string(path).map_err(|error| unread(&error))?;
-    let document: toml_edit::DocumentMut = text.parse().map_err(|_| unread(&"is not TOML"))?;
-    let said = document.get("server").and_then(|server| server.get("state_dir")?.as_str());
-    Ok(path.parent().unwrap_or_else(|| Path::new("")).join(said.unwrap_or("state")))
+    text.lines().find_map(value)
 }

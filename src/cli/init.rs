@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::builder::PossibleValuesParser;
 
 use super::new_file::NewFile;
-use super::terminal::plain;
-use super::{Failure, say, show, tally};
+use super::terminal::plain_path;
+use super::{Failure, HERE, say, show, tally};
 use crate::config::environment::Environment;
 use crate::config::load::load;
 use crate::config::pack::KNOWN;
@@ -26,8 +26,14 @@ const CONFIGURATION: &str = include_str!("../../config/sidelock.toml");
 const KEYS: &str = include_str!("../../config/keys.toml");
 
 pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
-    let keys = make(&path.with_file_name("keys.toml"), 0o600, KEYS)?;
+    let keys = path.with_file_name("keys.toml");
+    if path == keys {
+        return Err(Failure::Failed(
+            "keys.toml is the key file's name: give the configuration another".to_owned(),
+        ));
+    }
     let configuration = make(path, 0o644, &configuration(opts))?;
+    let keys = make(&keys, 0o600, KEYS)?;
     let loading = load(path, &Environment::Process);
     if loading.loaded.is_none() {
         show(&loading);
@@ -39,7 +45,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
 
 fn make(path: &Path, mode: u32, text: &str) -> Result<NewFile, Failure> {
     NewFile::create(path, mode, text.as_bytes())
-        .map_err(|error| Failure::Failed(format!("{}: {error}; nothing was made", path.display())))
+        .map_err(|error| Failure::Failed(format!("{}: {error}; nothing was made", plain_path(path))))
 }
 
 /// The shipped configuration, with the CRM's address and pack. A pack has scopes of its own, so that the examples become
@@ -67,8 +73,7 @@ fn replaced(line: &str, setting: &str, value: &str) -> String {
 }
 
 fn next(configuration: &Path, keys: &Path, opts: &Opts) -> String {
-    let shown = |path: &Path| plain(&path.display().to_string());
-    let mut text = format!("made {} and {}\nnext:\n", shown(configuration), shown(keys));
+    let mut text = format!("made {} and {}\nnext:\n", plain_path(configuration), plain_path(keys));
     if opts.url.is_none() {
         text += "  set [upstream] url, where the CRM is\n";
     }
@@ -77,8 +82,12 @@ fn next(configuration: &Path, keys: &Path, opts: &Opts) -> String {
         None => "  set [scopes], what keys may do there\n",
     };
     let scope = if opts.crm.is_some() { "--role read_only" } else { "--scope read_messages" };
-    text += "  sidelock check\n";
-    text += &format!("  sidelock keys create --title \"Payment gateway\" {scope}\n");
-    text += "  sidelock run";
+    let sidelock = match configuration.to_str() {
+        Some(HERE) => "sidelock".to_owned(),
+        Some(_) | None => format!("sidelock --config '{}'", plain_path(configuration)),
+    };
+    text += &format!("  {sidelock} check\n");
+    text += &format!("  {sidelock} keys create --title \"Payment gateway\" {scope}\n");
+    text += &format!("  {sidelock} run");
     text
 }

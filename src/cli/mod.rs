@@ -53,7 +53,7 @@ struct Cli {
 enum Verb {
     /// Try everything in a minute: a small CRM, the gateway, two keys and a webhook
     Demo(demo::Opts),
-    /// Begin: a configuration with every setting explained, and an empty key file
+    /// Begin: a configuration with every setting explained (--config, or ./sidelock.toml), and an empty key file
     Init(init::Opts),
     /// Stand in front of the CRM until SIGTERM
     Run(run::Opts),
@@ -110,13 +110,17 @@ enum Failure {
 }
 
 impl Failure {
+    /// `sidelock … | head` is no failure.
+    fn is_worth_a_word(&self) -> bool {
+        !matches!(self, Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
     fn code(&self) -> ExitCode {
         match self {
             Self::Failed(_) | Self::Refused(_) => ExitCode::from(1),
             Self::Mistakes(_) => ExitCode::from(2),
             Self::Warnings(_) => ExitCode::from(3),
-            // `sidelock … | head` is no failure.
-            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Output(_) if !self.is_worth_a_word() => ExitCode::SUCCESS,
             Self::Output(_) => ExitCode::from(1),
         }
     }
@@ -148,7 +152,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::Output(_)) {
+            if failure.is_worth_a_word() {
                 say(&format!("sidelock: {failure}"));
             }
             failure.code()
@@ -171,7 +175,9 @@ fn begin(typed: Option<PathBuf>) -> PathBuf {
 const HERE: &str = "sidelock.toml";
 
 fn named(typed: Option<PathBuf>) -> Option<PathBuf> {
-    typed.or_else(|| Environment::Process.get("SIDELOCK_CONFIG").map(PathBuf::from))
+    typed.or_else(|| {
+        Environment::Process.get("SIDELOCK_CONFIG").filter(|it| !it.is_empty()).map(PathBuf::from)
+    })
 }
 
 /// Talk, on stderr. Whether anyone listens does not matter.

@@ -11,7 +11,7 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// Makes it with this mode, whole and on the disk.
+    /// Makes it with this mode, whole.
     ///
     /// # Errors
     /// It exists already, or cannot be written.

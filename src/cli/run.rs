@@ -10,7 +10,7 @@ use super::{Failure, show, tally};
 use crate::clock::Clock;
 use crate::config::environment::Environment;
 use crate::config::load::load_still;
-use crate::server::{Origin, Sidelock};
+use crate::server::{Origin, Sidelock, outlive_early_signals};
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,7 @@ pub(super) struct Opts {}
 
 pub(super) fn run(path: &Path, Opts {}: &Opts) -> Result<(), Failure> {
     start_log("info");
+    outlive_early_signals()?;
     let environment = Environment::Process;
     let mut origin = Origin::find(&environment).map_err(|error| {
         Failure::Failed(format!("not started: the sockets that were to be taken over: {error}"))

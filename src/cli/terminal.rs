@@ -1,6 +1,7 @@
 //! What is peculiar to people at a terminal: text that must not steer it, and questions.
 
 use std::io::{BufRead, IsTerminal};
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Failure, say};
@@ -39,6 +40,11 @@ pub(super) fn json_plain(json: &str) -> String {
         }
     }
     out
+}
+
+/// A path, likewise.
+pub(super) fn plain_path(path: &Path) -> String {
+    plain(&path.display().to_string())
 }
 
 /// `text` in at most `width` characters.

@@ -37,6 +37,14 @@ pub struct Loaded {
     pub keys: KeyFile,
 }
 
+fn missing(path: &Path) -> Report {
+    let mut report = Report::default();
+    let help =
+        format!("name another file with --config, or make it: `sidelock init --config {}`", path.display());
+    report.file_error(path, "does not exist", Some(&help));
+    report
+}
+
 /// SHA-256 over both files' bytes: whether something changed is a question of content, not of time stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
@@ -99,7 +107,7 @@ pub fn load_with(path: &Path, environment: &Environment, other: Option<&Path>) -
     let source = match read_file(path) {
         Ok(source) => source,
         Err(report) => {
-            loading.report = report;
+            loading.report = if path.exists() { report } else { missing(path) };
             return loading;
         }
     };

@@ -261,27 +261,23 @@ fn public_url(value: Value<'_, '_>) -> Option<Box<str>> {
 /// # Errors
 /// The mistake as a report: unreadable, too large, or not UTF-8.
 pub fn read_file(path: &Path) -> Result<Source, Report> {
-    let refuse = |message: String, help: Option<&str>| {
+    let refuse = |message: String| {
         let mut report = Report::default();
-        report.file_error(path, message, help);
+        report.file_error(path, message, None);
         report
     };
-    let unreadable = |error: std::io::Error| {
-        let help = (error.kind() == std::io::ErrorKind::NotFound)
-            .then_some("name another file with --config, or make one with `sidelock init`");
-        refuse(format!("cannot be read: {error}"), help)
-    };
+    let unreadable = |error: std::io::Error| refuse(format!("cannot be read: {error}"));
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(refuse("is not a regular file".to_owned(), None));
+        return Err(refuse("is not a regular file".to_owned()));
     }
     if metadata.len() > MOST_BYTES {
-        return Err(refuse(format!("is over {MOST_BYTES} bytes"), None));
+        return Err(refuse(format!("is over {MOST_BYTES} bytes")));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        refuse(format!("is not UTF-8 text (byte {at})"), None)
+        refuse(format!("is not UTF-8 text (byte {at})"))
     })?;
     Ok(Source { path: path.to_owned(), text })
 }

@@ -5,6 +5,7 @@
 mod activation;
 mod bound;
 mod descriptors;
+mod early;
 mod handover;
 mod inherited;
 mod listening;
@@ -52,6 +53,7 @@ use crate::telegram::watch::Watch;
 use crate::tls::TlsError;
 use crate::vitals::Vitals;
 use bound::{Bound, SocketFile};
+pub use early::outlive_early_signals;
 use handover::estate::Estate;
 pub use origin::Origin;
 use signs::Signs;

@@ -75,7 +75,7 @@ fn many_addresses_share_what_one_alone_may_not_take() {
 #[test]
 fn halves_of_heads_and_hoarded_connections_end_in_time() {
     let (crm, key) = (Crm::usual(), TestKey::new(&["read"], ""));
-    let config = "[limits]\nconnections = 20\n[timeouts]\nrequest_head = \"1500ms\"\nkeep_alive = \"1500ms\"\ndrain_accept = \"0s\"\n";
+    let config = "[limits]\nconnections = 20\n[timeouts]\nrequest_head = \"2s\"\nkeep_alive = \"2s\"\ndrain_accept = \"0s\"\n";
     let gateway = Plan::before(&crm).key(&key).with(config).start();
     for begin in ["GET /api/x HTTP/1.1\r\nX-", "", &request("GET", "/api/x", &[&key.header()], "")] {
         // A client that has left may hold its place for a moment more.

@@ -1,8 +1,11 @@
 //! The commands around the gateway: how it begins, whether it is well, completions and manual pages.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::support::crm::Crm;
 use crate::support::gateway::Gateway;
@@ -77,7 +80,23 @@ fn init_takes_nothing_away_and_leaves_nothing_half_made() {
     }
     let (told, code) = failed(folder.path(), &["init", "--crm", "odo"]);
     assert!(code == 2 && told.contains("odoo"), "{told}");
+    let (told, code) = failed(folder.path(), &["init", "--config", "keys.toml"]);
+    assert!(code == 1 && told.contains("another"), "{told}");
     assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[test]
+fn what_comes_next_names_the_configuration_that_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (told, code) = failed(folder.path(), &["init", "--config", "etc/crm.toml"]);
+    assert!(code == 1 && told.contains("etc/crm.toml: No such file"), "{told}");
+    std::fs::create_dir(folder.path().join("etc")).unwrap();
+    let (told, code) = failed(folder.path(), &["check", "--config", "etc/crm.toml"]);
+    assert!(code == 2 && told.contains("`sidelock init --config etc/crm.toml`"), "{told}");
+    let (_, told) = done(folder.path(), &["init", "--config", "etc/crm.toml"]);
+    assert!(told.contains("sidelock --config 'etc/crm.toml' check\n"), "{told}");
+    done(folder.path(), &["--config", "etc/crm.toml", "check"]);
+    assert!(folder.path().join("etc/keys.toml").exists());
 }
 
 #[test]
@@ -90,19 +109,81 @@ fn healthcheck_asks_the_process() {
     well(&["--admin", &gateway.admin.to_string()]);
     // What is not in force makes nobody ill.
     let text = std::fs::read_to_string(&here).unwrap();
-    std::fs::write(&here, format!("{text}\n[nonsense]\n")).unwrap();
+    for more in ["\n[nonsense]\n", "\nx = = 1\n", "\n[server]\nstate_dir = \"elsewhere\"\n"] {
+        std::fs::write(&here, format!("{text}{more}")).unwrap();
+        well(&[]);
+    }
+    std::fs::write(&here, b"\xff\xfe").unwrap();
     well(&[]);
     // A listener of clients is no admin listener.
     let (told, code) = failed(&folder, &["healthcheck", "--admin", &gateway.address.to_string()]);
-    assert!(code == 1 && told.contains("/healthz: "), "{told}");
+    assert!(code == 1 && told.contains("no Sidelock's admin"), "{told}");
     gateway.stop();
     let (told, code) = failed(&folder, &["healthcheck"]);
-    assert!(code == 1 && told.contains("nobody runs"), "{told}");
-    let (told, code) = failed(&folder, &["healthcheck", "--admin", &gateway.admin.to_string()]);
+    assert!(code == 1 && told.contains("no process is found") && told.contains("--admin"), "{told}");
+    let (told, code) = failed(&folder, &["healthcheck", "--admin", "127.0.0.1:1"]);
     assert!(code == 1 && told.contains("does not answer"), "{told}");
-    std::fs::write(&here, "not toml").unwrap();
-    let (told, code) = failed(&folder, &["healthcheck"]);
-    assert!(code == 1 && told.contains("--admin"), "{told}");
+}
+
+#[test]
+fn healthcheck_finds_a_state_folder_elsewhere_also_by_a_broken_file() {
+    let (gateway, _) = Gateway::reading(&Crm::usual());
+    let (state, folder) = (gateway.config_file().with_file_name("state"), tempfile::tempdir().unwrap());
+    let line = format!("state_dir = \"{}\"\n", state.display());
+    for text in [format!("[server]\n{line}"), format!("x = = 1\n[server]\n  {line}")] {
+        std::fs::write(folder.path().join("sidelock.toml"), text).unwrap();
+        done(folder.path(), &["healthcheck"]);
+    }
+}
+
+/// Answers each request with `bytes`, and closes or keeps the connection.
+fn answering(bytes: &'static [u8], closes: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut open, mut byte) = (Vec::new(), [0]);
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                asked.extend(byte);
+            }
+            // Whoever asks may have gone.
+            drop(stream.write_all(bytes));
+            open.extend((!closes).then_some(stream));
+        }
+    });
+    address
+}
+
+#[test]
+fn healthcheck_believes_nobody_else_and_waits_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (late, other) = ("no whole answer within 3s", "no Sidelock's admin");
+    for (bytes, closes, why) in [
+        (&b""[..], false, late),
+        (b"HTTP/1.1 200 OK\r\n\r\nok\n", false, late),
+        (b"", true, other),
+        (b"SSH-2.0 200 hello\r\n\r\nok\n", true, other),
+        (b"HTTP/1.1 200 OK\r\n\r\n<!doctype html>", true, other),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\nunwell: it\n", true, "/healthz: unwell: it"),
+        (&[b'x'; 20 << 20], true, "too large"),
+    ] {
+        let address = answering(bytes, closes).to_string();
+        let (told, code) = failed(folder.path(), &["healthcheck", "--admin", &address]);
+        assert!(code == 1 && told.contains(why), "{told}");
+    }
+    // Each byte resets no clock.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let dripping = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(b"x").is_ok() {
+            std::thread::park_timeout(Duration::from_millis(300));
+        }
+    });
+    let (told, code) = failed(folder.path(), &["healthcheck", "--admin", &address]);
+    assert!(code == 1 && told.contains(late), "{told}");
+    dripping.join().unwrap();
 }
 
 #[test]
@@ -116,6 +197,9 @@ fn shells_and_man_know_every_verb() {
         let (script, _) = done(folder.path(), &["completions", shell]);
         verbs.iter().for_each(|verb| assert!(script.contains(verb), "{shell}: {verb}"));
     }
+    std::fs::write(folder.path().join("script"), done(folder.path(), &["completions", "bash"]).0).unwrap();
+    let read = Command::new("bash").args(["-n", "script"]).current_dir(folder.path()).status().unwrap();
+    assert!(read.success());
     let (page, _) = done(folder.path(), &["man"]);
     assert!(page.contains(".TH sidelock 1"), "{page}");
     done(folder.path(), &["man", "--to", "man"]);

@@ -21,7 +21,6 @@ use crate::support::{PATIENCE, eventually};
 fn notifying(folder: &Path, more: &[(&'static str, &str)]) -> (Gateway, Receiver<String>) {
     let path = folder.join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let (says, heard) = channel();
     // The kernel keeps few messages: somebody must always listen, as systemd does.
     std::thread::spawn(move || {
@@ -59,6 +58,28 @@ fn every_step_is_told() {
     hear(&told, &format!("MAINPID={new}"));
     gateway.stop();
     hear(&told, "STOPPING=1");
+}
+
+#[test]
+fn who_is_told_to_reload_while_it_starts_goes_on_starting() {
+    let (mut gateway, _) = Gateway::reading(&Crm::usual());
+    gateway.stop();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+        .args(["run", "--config"])
+        .arg(gateway.config_file())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    said.find(|line| line.contains(" loaded ")).unwrap();
+    signal("-HUP");
+    let admin =
+        said.find_map(|line| line.split("readiness address=").nth(1)?.parse::<SocketAddr>().ok()).unwrap();
+    eventually("it is ready", || (try_get(admin, "/readyz", &[])?.status == 200).then_some(()));
+    signal("-TERM");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn they_take_turns_and_the_least_busy_one_comes_first() {
     let mut said: Vec<String> = (0..4).map(|_| ask("/api/x")).collect();
     said.sort_unstable();
     assert_eq!(said, ["quick", "quick", "slow", "slow"]);
+    eventually("neither is busy", || (gateway.metric("sidelock_in_flight") == 0.0).then_some(()));
 
     // One of these two hangs, and it is at the slow one.
     let mut hanging: Vec<Connection> = (0..2)
