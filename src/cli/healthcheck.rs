@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use toml_edit::{DocumentMut, Item};
+
 use super::asking::exchange;
-use super::terminal::{plain, plain_path, short};
+use super::terminal::short;
 use super::{Failure, say};
 use crate::admin::pass::Door;
 use crate::config::read_file;
@@ -36,37 +38,41 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         let is_ours = !is_fine && head.starts_with("HTTP/1.1 503 ") && !body.is_empty();
         let told =
             if is_ours { short(body.trim(), 200) } else { "this is no Sidelock's admin listener".to_owned() };
-        return Err(Failure::Failed(format!("{address}{question}: {}", plain(&told))));
+        return Err(Failure::Failed(format!("{address}{question}: {told}")));
     }
     say("well, and ready");
     Ok(())
 }
 
-/// The process says in its state folder where it is. No more of the configuration is looked at, and where it has a mistake the
-/// usual place counts: an edit that is not in force makes nobody ill.
+/// The process says in its state folder where it is. No more of the configuration is looked at: a mistake in an edit that is
+/// not in force makes nobody ill.
 fn door(path: &Path) -> Result<SocketAddr, Failure> {
     let text = read_file(path).map(|source| source.text).unwrap_or_default();
-    let beside = path.parent().unwrap_or_else(|| Path::new(""));
-    let places = [state_dir(&text), Some("state".to_owned())].into_iter().flatten().map(|it| beside.join(it));
-    let mut why = String::new();
-    for place in places {
-        match Door::read(&place) {
-            Ok(Some(door)) => return Ok(door.address),
-            Ok(None) => why = format!("admin.json in {} is damaged", plain_path(&place)),
-            Err(error) if why.is_empty() => why = format!("admin.json in {}: {error}", plain_path(&place)),
-            Err(_) => {}
-        }
+    let place = path.parent().unwrap_or_else(|| Path::new("")).join(state_dir(&text));
+    let none = |why: &dyn std::fmt::Display| {
+        let told = format!("no process is found (admin.json in {}: {why})", place.display());
+        Failure::Failed(format!("{told}; name its configuration with --config, or --admin IP:PORT"))
+    };
+    match Door::read(&place) {
+        Ok(Some(door)) => Ok(door.address),
+        Ok(None) => Err(none(&"damaged")),
+        Err(error) => Err(none(&error)),
     }
-    Err(Failure::Failed(format!(
-        "no process is found ({why}); name its configuration with --config, or --admin IP:PORT"
-    )))
 }
 
-/// What is said of the state folder, in a text that need not be TOML.
-fn state_dir(text: &str) -> Option<String> {
-    let value = |line: &str| {
-        let value = line.trim_start().strip_prefix("state_dir")?.trim_start().strip_prefix('=')?;
-        format!("it = {value}").parse::<toml_edit::DocumentMut>().ok()?.get("it")?.as_str().map(str::to_owned)
+/// What is said of the state folder; where the text is not TOML, by the first line that says it.
+fn state_dir(text: &str) -> String {
+    let said = match text.parse::<DocumentMut>() {
+        Ok(document) => document.get("server").and_then(|server| text_of(server.get("state_dir")?)),
+        Err(_) => text.lines().find_map(|line| {
+            let line: DocumentMut =
+                line.trim_start().starts_with("state_dir").then(|| line.parse().ok())??;
+            text_of(line.get("state_dir")?)
+        }),
     };
-    text.lines().find_map(value)
+    said.unwrap_or_else(|| "state".to_owned())
+}
+
+fn text_of(item: &Item) -> Option<String> {
+    item.as_str().map(str::to_owned)
 }

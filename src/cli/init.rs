@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::builder::PossibleValuesParser;
 
 use super::new_file::NewFile;
-use super::terminal::plain_path;
+use super::terminal::quoted;
 use super::{Failure, HERE, say, show, tally};
 use crate::config::environment::Environment;
 use crate::config::load::load;
@@ -45,7 +45,7 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
 
 fn make(path: &Path, mode: u32, text: &str) -> Result<NewFile, Failure> {
     NewFile::create(path, mode, text.as_bytes())
-        .map_err(|error| Failure::Failed(format!("{}: {error}; nothing was made", plain_path(path))))
+        .map_err(|error| Failure::Failed(format!("{}: {error}; nothing was made", path.display())))
 }
 
 /// The shipped configuration, with the CRM's address and pack. A pack has scopes of its own, so that the examples become
@@ -73,7 +73,7 @@ fn replaced(line: &str, setting: &str, value: &str) -> String {
 }
 
 fn next(configuration: &Path, keys: &Path, opts: &Opts) -> String {
-    let mut text = format!("made {} and {}\nnext:\n", plain_path(configuration), plain_path(keys));
+    let mut text = format!("made {} and {}\nnext:\n", configuration.display(), keys.display());
     if opts.url.is_none() {
         text += "  set [upstream] url, where the CRM is\n";
     }
@@ -84,7 +84,7 @@ fn next(configuration: &Path, keys: &Path, opts: &Opts) -> String {
     let scope = if opts.crm.is_some() { "--role read_only" } else { "--scope read_messages" };
     let sidelock = match configuration.to_str() {
         Some(HERE) => "sidelock".to_owned(),
-        Some(_) | None => format!("sidelock --config '{}'", plain_path(configuration)),
+        Some(_) | None => format!("sidelock --config {}", quoted(&configuration.display().to_string())),
     };
     text += &format!("  {sidelock} check\n");
     text += &format!("  {sidelock} keys create --title \"Payment gateway\" {scope}\n");

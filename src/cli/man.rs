@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-use super::terminal::plain_path;
 use super::{Cli, Failure, say};
 
 /// What was typed.
@@ -30,7 +29,7 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
 fn write(folder: &Path) -> Result<(), Failure> {
     let written =
         std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
-    written.map_err(|error| Failure::Failed(format!("{}: {error}", plain_path(folder))))?;
-    say(&format!("the pages are in {}", plain_path(folder)));
+    written.map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
+    say(&format!("the pages are in {}", folder.display()));
     Ok(())
 }

@@ -34,6 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use terminal::plain;
+
 use crate::config::environment::Environment;
 use crate::config::load::Loading;
 use crate::config::source::Severity;
@@ -180,9 +182,10 @@ fn named(typed: Option<PathBuf>) -> Option<PathBuf> {
     })
 }
 
-/// Talk, on stderr. Whether anyone listens does not matter.
+/// Talk, on stderr; paths and other people's words in it steer no terminal. Whether anyone listens does not matter.
 fn say(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
+    let lines: Vec<String> = text.split('\n').map(plain).collect();
+    drop(writeln!(std::io::stderr(), "{}", lines.join("\n")));
 }
 
 /// Shows mistakes and warnings on stderr, in colour on a terminal that wants it.

@@ -1,7 +1,6 @@
 //! What is peculiar to people at a terminal: text that must not steer it, and questions.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::Path;
 use std::time::Duration;
 
 use super::{Failure, say};
@@ -42,9 +41,14 @@ pub(super) fn json_plain(json: &str) -> String {
     out
 }
 
-/// A path, likewise.
-pub(super) fn plain_path(path: &Path) -> String {
-    plain(&path.display().to_string())
+/// `text` as one word of a shell.
+pub(super) fn quoted(text: &str) -> String {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_safe) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// `text` in at most `width` characters.

@@ -37,11 +37,14 @@ pub struct Loaded {
     pub keys: KeyFile,
 }
 
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 fn missing(path: &Path) -> Report {
     let mut report = Report::default();
-    let help =
-        format!("name another file with --config, or make it: `sidelock init --config {}`", path.display());
-    report.file_error(path, "does not exist", Some(&help));
+    let help = "name another file with --config, or make this one: `sidelock init` with the same --config";
+    report.file_error(path, "does not exist", Some(help));
     report
 }
 
@@ -107,7 +110,7 @@ pub fn load_with(path: &Path, environment: &Environment, other: Option<&Path>) -
     let source = match read_file(path) {
         Ok(source) => source,
         Err(report) => {
-            loading.report = if path.exists() { report } else { missing(path) };
+            loading.report = if is_missing(path) { missing(path) } else { report };
             return loading;
         }
     };

@@ -92,11 +92,19 @@ fn what_comes_next_names_the_configuration_that_was_made() {
     assert!(code == 1 && told.contains("etc/crm.toml: No such file"), "{told}");
     std::fs::create_dir(folder.path().join("etc")).unwrap();
     let (told, code) = failed(folder.path(), &["check", "--config", "etc/crm.toml"]);
-    assert!(code == 2 && told.contains("`sidelock init --config etc/crm.toml`"), "{told}");
+    assert!(code == 2 && told.contains("does not exist") && told.contains("`sidelock init`"), "{told}");
     let (_, told) = done(folder.path(), &["init", "--config", "etc/crm.toml"]);
-    assert!(told.contains("sidelock --config 'etc/crm.toml' check\n"), "{told}");
+    assert!(told.contains("sidelock --config etc/crm.toml check\n"), "{told}");
     done(folder.path(), &["--config", "etc/crm.toml", "check"]);
     assert!(folder.path().join("etc/keys.toml").exists());
+    // A name that a shell and a terminal would take for more.
+    std::fs::create_dir(folder.path().join("it's")).unwrap();
+    let (_, told) = done(folder.path(), &["init", "--config", "it's/a \u{1b}[31m.toml"]);
+    assert!(told.contains(r"--config 'it'\''s/a \u{1b}[31m.toml' check"), "{told}");
+    assert!(!told.contains('\u{1b}'), "{told}");
+    std::os::unix::fs::symlink("loop.toml", folder.path().join("loop.toml")).unwrap();
+    let (told, code) = failed(folder.path(), &["check", "--config", "loop.toml"]);
+    assert!(code == 2 && !told.contains("does not exist"), "{told}");
 }
 
 #[test]
@@ -109,7 +117,7 @@ fn healthcheck_asks_the_process() {
     well(&["--admin", &gateway.admin.to_string()]);
     // What is not in force makes nobody ill.
     let text = std::fs::read_to_string(&here).unwrap();
-    for more in ["\n[nonsense]\n", "\nx = = 1\n", "\n[server]\nstate_dir = \"elsewhere\"\n"] {
+    for more in ["\n[nonsense]\n", "\nx = = 1\n", "\n[server]\nadmin = 7\n"] {
         std::fs::write(&here, format!("{text}{more}")).unwrap();
         well(&[]);
     }
@@ -129,11 +137,21 @@ fn healthcheck_asks_the_process() {
 fn healthcheck_finds_a_state_folder_elsewhere_also_by_a_broken_file() {
     let (gateway, _) = Gateway::reading(&Crm::usual());
     let (state, folder) = (gateway.config_file().with_file_name("state"), tempfile::tempdir().unwrap());
-    let line = format!("state_dir = \"{}\"\n", state.display());
-    for text in [format!("[server]\n{line}"), format!("x = = 1\n[server]\n  {line}")] {
-        std::fs::write(folder.path().join("sidelock.toml"), text).unwrap();
+    let (here, state) = (folder.path().join("sidelock.toml"), state.display());
+    for text in [
+        format!("[server]\nstate_dir = \"{state}\"\n"),
+        format!("server.\"state_dir\" = '{state}'\n"),
+        format!("server = {{ state_dir = \"{state}\" }}\n[other]\nstate_dir = \"x\""),
+        format!("x = = 1\n[server]\n  state_dir = \"{state}\"  # here\n"),
+    ] {
+        std::fs::write(&here, &text).unwrap();
         done(folder.path(), &["healthcheck"]);
     }
+    // Another gateway's health is not told, though it runs beside the file.
+    std::os::unix::fs::symlink(state.to_string(), folder.path().join("state")).unwrap();
+    std::fs::write(&here, "[server]\nstate_dir = \"other\"\n").unwrap();
+    let (told, code) = failed(folder.path(), &["healthcheck"]);
+    assert!(code == 1 && told.contains("no process is found"), "{told}");
 }
 
 /// Answers each request with `bytes`, and closes or keeps the connection.
@@ -165,8 +183,8 @@ fn healthcheck_believes_nobody_else_and_waits_for_nobody() {
         (b"", true, other),
         (b"SSH-2.0 200 hello\r\n\r\nok\n", true, other),
         (b"HTTP/1.1 200 OK\r\n\r\n<!doctype html>", true, other),
-        (b"HTTP/1.1 503 Service Unavailable\r\n\r\nunwell: it\n", true, "/healthz: unwell: it"),
-        (&[b'x'; 20 << 20], true, "too large"),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\nunwell: \x1bit\n", true, "/healthz: unwell: \\u{1b}it"),
+        (vec![b'x'; 20 << 20].leak(), true, "too large"),
     ] {
         let address = answering(bytes, closes).to_string();
         let (told, code) = failed(folder.path(), &["healthcheck", "--admin", &address]);

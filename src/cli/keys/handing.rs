@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::new_file::NewFile;
-use super::super::terminal::plain_path;
 use super::super::{Failure, say};
 use super::{Format, print, to_apply};
 use crate::credential::api_key::PlainKey;
@@ -46,7 +45,7 @@ impl Handing<'_> {
         let shown = self.file.is_none();
         if let Some(file) = self.file.take() {
             insert(&mut value, "output", file.path().display().to_string());
-            say(&format!("{told}\nIt is in {}.", plain_path(&file.kept())));
+            say(&format!("{told}\nIt is in {}.", file.kept().display()));
         }
         let printed = match format {
             Format::Json => {
@@ -96,7 +95,7 @@ impl Handing<'_> {
 
     fn aside(self, told: &str) {
         match self.file {
-            Some(file) => say(&format!("{told}\nIt is in {}.", plain_path(&file.kept()))),
+            Some(file) => say(&format!("{told}\nIt is in {}.", file.kept().display())),
             None => say(&format!("{told} It is shown this once:\n\n    {}\n", self.key.expose())),
         }
     }
