@@ -184,7 +184,7 @@ fn healthcheck_believes_nobody_else_and_waits_for_nobody() {
         (b"SSH-2.0 200 hello\r\n\r\nok\n", true, other),
         (b"HTTP/1.1 200 OK\r\n\r\n<!doctype html>", true, other),
         (b"HTTP/1.1 503 Service Unavailable\r\n\r\nunwell: \x1bit\n", true, "/healthz: unwell: \\u{1b}it"),
-        (vec![b'x'; 20 << 20].leak(), true, "too large"),
+        (vec![b'x'; 20 << 20].leak(), true, "does not answer"),
     ] {
         let address = answering(bytes, closes).to_string();
         let (told, code) = failed(folder.path(), &["healthcheck", "--admin", &address]);
