@@ -1,4 +1,4 @@
-//! Asking the running process: its admin listener, with the pass that it left in the state folder.
+//! Asking the running process: its admin listener, where it must be with the pass that it left in the state folder.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -31,11 +31,10 @@ pub(super) fn run(path: &Path, opts: &Opts) -> Result<(), Failure> {
         let answer = exchange(address, "GET", question, None, PATIENCE)
             .map_err(|error| Failure::Failed(format!("the process does not answer on {address}: {error}")))?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let is_fine = head.starts_with("HTTP/1.1 200 ");
-        if is_fine && body == well {
+        if head.starts_with("HTTP/1.1 200 ") && body == well {
             continue;
         }
-        let is_ours = !is_fine && head.starts_with("HTTP/1.1 503 ") && !body.is_empty();
+        let is_ours = head.starts_with("HTTP/1.1 503 ") && !body.is_empty();
         let told =
             if is_ours { short(body.trim(), 200) } else { "this is no Sidelock's admin listener".to_owned() };
         return Err(Failure::Failed(format!("{address}{question}: {told}")));

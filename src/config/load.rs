@@ -37,17 +37,6 @@ pub struct Loaded {
     pub keys: KeyFile,
 }
 
-fn is_missing(path: &Path) -> bool {
-    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
-fn missing(path: &Path) -> Report {
-    let mut report = Report::default();
-    let help = "name another file with --config, or make this one: `sidelock init` with the same --config";
-    report.file_error(path, "does not exist", Some(help));
-    report
-}
-
 /// SHA-256 over both files' bytes: whether something changed is a question of content, not of time stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
@@ -138,6 +127,17 @@ pub fn load_with(path: &Path, environment: &Environment, other: Option<&Path>) -
         loading.loaded = config.zip(keys).map(|(config, keys)| Loaded { config, keys });
     }
     loading
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn missing(path: &Path) -> Report {
+    let mut report = Report::default();
+    let help = "name another file with --config, or make this one: `sidelock init` with the same --config";
+    report.file_error(path, "does not exist", Some(help));
+    report
 }
 
 impl Loading {

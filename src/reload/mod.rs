@@ -139,7 +139,7 @@ impl Reloader {
         Self { path, environment, live, workshop, keeper, progress, up: None.into() }
     }
 
-    /// Says a word once it listens for SIGHUP, which ends a process that does not; drops `up` if it never will.
+    /// Says a word once it listens for SIGHUP; drops `up` if it never will.
     #[must_use]
     pub fn telling(self, up: mpsc::Sender<()>) -> Self {
         Self { up: Some(up).into(), ..self }

@@ -18,7 +18,7 @@ use crate::proxy::connection;
 use crate::vitals::Vitals;
 
 /// Who says a word when it is up: the services that listen, for clients and for the admin, and who looks at the files, for
-/// a SIGHUP before that would end the process.
+/// a SIGHUP before that would be lost.
 pub(super) const AWAITED: usize = 3;
 
 /// The sockets, bound.
